@@ -1,0 +1,225 @@
+"""The manifest of a bundle, format version 1: frozen types, from which the JSON Schema is generated.
+
+`docs/FORMAT.md` is the normative text. A reader ignores fields that it doesn't know (a later minor version may add
+some) and refuses a major version that it doesn't know.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT_NAME = "stdo-bundle"
+FORMAT_MAJOR_VERSION = 1
+FORMAT_VERSION = "1.0"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RelativePath = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=255),
+]
+Scale = Literal[2, 3, 4]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Rational(_Frozen):
+    """An exact fraction, such as 30000/1001 frames per second."""
+
+    numerator: int
+    denominator: Annotated[int, Field(gt=0)]
+
+
+class FileEntry(_Frozen):
+    """A file of the bundle, by its path relative to the manifest's folder."""
+
+    path: RelativePath
+    byte_count: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class Normalisation(_Frozen):
+    """One thing that was unusual about the source, and what was done about it."""
+
+    code: str
+    """A stable word, such as `rotation_applied` or `ten_bit_to_eight`."""
+    detail: str
+    """One sentence for a person."""
+
+
+class Source(_Frozen):
+    """What the uploaded file really was, before any normalisation."""
+
+    sha256: Sha256
+    byte_count: Annotated[int, Field(gt=0)]
+    container: str
+    video_codec: str
+    pixel_format: str
+    coded_width: Annotated[int, Field(gt=0)]
+    coded_height: Annotated[int, Field(gt=0)]
+    rotation_degrees: Literal[0, 90, 180, 270]
+    """Clockwise rotation that the file asks a player to apply."""
+    frame_count: Annotated[int, Field(gt=0)]
+    """Counted by decoding, not read from a header."""
+    duration_seconds: Annotated[float, Field(gt=0)]
+    average_frame_rate: Rational
+    variable_frame_rate: bool
+    audio_codec: str | None
+    input_normalisations: tuple[Normalisation, ...] = ()
+
+
+class Colour(_Frozen):
+    """How the 8-bit Y'CbCr planes of source, low-resolution stream and restored picture are to be read (ITU-T H.273)."""
+
+    matrix: Literal["bt601", "bt709", "bt2020"]
+    range: Literal["limited", "full"]
+    primaries: str
+    """FFmpeg's name of the H.273 colour primaries, or `unknown`."""
+    transfer: str
+    """FFmpeg's name of the H.273 transfer characteristics, or `unknown`."""
+
+
+class Picture(_Frozen):
+    """Geometry and time of the restored picture. All sizes in pixels."""
+
+    scale: Scale
+    display_width: Annotated[int, Field(gt=0)]
+    """Width of the restored picture; what exceeds it to the right is cut off."""
+    display_height: Annotated[int, Field(gt=0)]
+    lr_width: Annotated[int, Field(gt=0, multiple_of=2)]
+    """2 * ceil(display_width / (2 * scale))"""
+    lr_height: Annotated[int, Field(gt=0, multiple_of=2)]
+    frame_count: Annotated[int, Field(gt=0)]
+    average_frame_rate: Rational
+    variable_frame_rate: bool
+    """Each frame's own time is the presentation timestamp of its low-resolution frame."""
+    duration_seconds: Annotated[float, Field(gt=0)]
+    colour: Colour
+
+
+class PatchGrid(_Frozen):
+    """How a low-resolution frame is cut into patches. All sizes in low-resolution pixels."""
+
+    patch_width: Annotated[int, Field(gt=0)]
+    patch_height: Annotated[int, Field(gt=0)]
+    columns: Annotated[int, Field(gt=0)]
+    """ceil(lr_width / patch_width); the last column may reach beyond the frame."""
+    rows: Annotated[int, Field(gt=0)]
+    halo: Annotated[int, Field(ge=0)]
+    """Neighbouring pixels around a patch that its network sees and whose output is cut off."""
+    edge: Literal["replicate"] = "replicate"
+    """Pixels beyond the frame repeat the nearest pixel of the frame."""
+
+
+class LowResStream(FileEntry):
+    """The low-resolution video, playable on its own: fragmented MP4."""
+
+    codec: Literal["h264", "hevc", "av1"]
+    lossless: bool
+    audio_codec: str | None
+
+
+class Network(FileEntry):
+    """One super-resolution network. Its number in the patch index is its place in the manifest's list, from 0."""
+
+    coding: str = "onnx"
+    """How the weights are written. A reader refuses a coding that it doesn't know."""
+    architecture: str
+    channels: Literal["rgb", "luma"]
+    """What it reads and writes: R'G'B', or luma alone (chroma is then interpolated)."""
+    input_frames: tuple[int, ...] = (0,)
+    """Frames read, relative to the restored one. (0,) is this frame alone."""
+    precision: Literal["int8", "fp16", "fp32"]
+    parameter_count: Annotated[int, Field(gt=0)]
+    multiply_accumulates_per_lr_pixel: Annotated[float, Field(gt=0)]
+
+
+class PatchIndexSegment(FileEntry):
+    """The patch index of some whole, consecutive frames."""
+
+    first_frame: Annotated[int, Field(ge=0)]
+    frame_count: Annotated[int, Field(gt=0)]
+
+
+class PatchIndex(_Frozen):
+    """Which network restores which patch."""
+
+    coding: str = "delta-zlib"
+    """How a segment's bytes are written. A reader refuses a coding that it doesn't know."""
+    segments: tuple[PatchIndexSegment, ...]
+
+
+class PictureQuality(_Frozen):
+    """Distance from the normalised source, over all pixels of all frames, 8 bit. dB; null where there is no error at all."""
+
+    psnr_y: float | None
+    """Pooled over the video: one mean squared error, then one logarithm."""
+    psnr_rgb: float | None
+    psnr_y_frame_mean: float | None
+    """Mean of the frames' own figures (frames without any error count as 100 dB)."""
+    psnr_rgb_frame_mean: float | None
+    ssim_y: float
+    """Mean SSIM of the luma plane (Wang et al. 2004, Gaussian window 11, sigma 1.5)."""
+    paper_psnr_rgb: float | None
+    """The paper's definition: pooled over patch interiors, `scale + 4` pixels next to each patch edge left out."""
+
+
+class PrecisionLoss(_Frozen):
+    """What delivering the weights at `precision` costs against fp32, measured on some whole frames."""
+
+    psnr_y_db: float
+    psnr_rgb_db: float
+    frames_measured: Annotated[int, Field(gt=0)]
+
+
+class Quality(_Frozen):
+    """Measured with the reference decoder on the delivered files."""
+
+    restored: PictureQuality
+    bicubic: PictureQuality
+    lanczos: PictureQuality
+    f0: PictureQuality
+    precision_loss: PrecisionLoss
+    files: tuple[FileEntry, ...] = ()
+    """Report per segment, error maps and heatmaps. Nothing that a decoder needs."""
+
+
+class Provenance(_Frozen):
+    """What is needed to make the same bundle again."""
+
+    method: str
+    settings: dict[str, Any]
+    """Every encoding setting, resolved, the seed included."""
+    software: dict[str, str]
+    """Versions by name: stdo, python, torch, ffmpeg, onnxruntime."""
+    device: str
+    """What the networks were trained on, such as `cpu` or the GPU's name."""
+
+
+class Manifest(_Frozen):
+    """The whole manifest: `manifest.json` at the bundle's root."""
+
+    format: Literal["stdo-bundle"] = FORMAT_NAME
+    format_version: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$")] = FORMAT_VERSION
+    bundle_id: str
+    created_at: datetime
+    source: Source
+    picture: Picture
+    patch_grid: PatchGrid
+    low_res: LowResStream
+    networks: Annotated[tuple[Network, ...], Field(min_length=1, max_length=256)]
+    patch_index: PatchIndex
+    quality: Quality
+    provenance: Provenance
+
+    def delivered_files(self) -> tuple[FileEntry, ...]:
+        """The files that a decoder needs, in the order in which it needs them."""
+        return (self.low_res, *self.networks, *self.patch_index.segments)
+
+    def all_files(self) -> tuple[FileEntry, ...]:
+        """Every file of the bundle but the manifest itself."""
+        return (*self.delivered_files(), *self.quality.files)
