@@ -1,0 +1,120 @@
+"""Train one general network, within a time budget."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from models.registry import find_architecture
+from models.weight_norm import add_weight_norm, fold_weight_norm
+from pretraining.pairs import HALO, PatchBatch, PatchSampler
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP_SHARE = 0.02
+_GRADIENT_NORM_LIMIT = 1.0
+_AVERAGE_DECAY = 0.998
+_LOG_EVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How one network is trained. The schedule follows the elapsed share of the budget, in time."""
+
+    minutes: float
+    learning_rate: float
+    batch_size: int
+    save_every_minutes: float = 3.0
+
+
+def train_network(
+    network: nn.Module,
+    sampler: PatchSampler,
+    *,
+    architecture: str,
+    scale: int,
+    settings: TrainingSettings,
+    save: Callable[[nn.Module], None],
+) -> nn.Module:
+    """Train in place on L1 with Adam and cosine decay; hand averaged weights to `save` every few minutes and at the end.
+
+    Returns:
+        The exponential moving average of the network's weights, folded, in eval mode.
+    """
+    device = next(network.parameters()).device
+    if find_architecture(architecture).weight_norm:
+        add_weight_norm(network)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.train()
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    started = last_log = last_save = time.monotonic()
+    budget_seconds = settings.minutes * 60
+    losses: list[float] = []
+    steps = 0
+    while (elapsed := time.monotonic() - started) < budget_seconds:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(elapsed / budget_seconds)
+        losses.append(_step(network, optimizer, sampler.draw(settings.batch_size), scale=scale, device=device))
+        average.update_parameters(network)
+        steps += 1
+        now = time.monotonic()
+        if now - last_log > _LOG_EVERY_SECONDS:
+            mean_loss = sum(losses) / len(losses)
+            logger.info("%s x%d: %.0f s, %d steps, L1 %.5f", architecture, scale, elapsed, steps, mean_loss)
+            losses, last_log = [], now
+        if now - last_save > settings.save_every_minutes * 60:
+            save(_plain(average.module))
+            last_save = now
+    trained = _plain(average.module)
+    save(trained)
+    logger.info("%s x%d: finished after %d steps", architecture, scale, steps)
+    return trained
+
+
+def interior_l1(restored: Tensor, high_res: Tensor, *, scale: int) -> Tensor:
+    """Mean absolute error over the patch alone: what the halo gave is cut off, as the bundle format does."""
+    overhang = scale * HALO
+    return F.l1_loss(restored[..., overhang:-overhang, overhang:-overhang], high_res)
+
+
+def warm_start(network: nn.Module, trained: nn.Module) -> None:
+    """Copy what fits by name and shape from a network of another scale: all but the layers that enlarge."""
+    state = network.state_dict()
+    fitting = {key: value for key, value in trained.state_dict().items() if state[key].shape == value.shape}
+    network.load_state_dict(state | fitting)
+
+
+def _step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch: PatchBatch, *, scale: int, device: torch.device
+) -> float:
+    low_res = torch.from_numpy(batch.low_res).to(device).float().div_(255).to(memory_format=torch.channels_last)
+    high_res = torch.from_numpy(batch.high_res).to(device).float().div_(255)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        restored = network(low_res)
+    loss = interior_l1(restored.float(), high_res, scale=scale)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM_LIMIT)
+    optimizer.step()
+    return loss.item()
+
+
+def _schedule(elapsed_share: float) -> float:
+    """A short linear warm-up, then a cosine to zero."""
+    if elapsed_share < _WARM_UP_SHARE:
+        return (elapsed_share + 0.001) / (_WARM_UP_SHARE + 0.001)
+    return 0.5 * (1 + math.cos(math.pi * elapsed_share))
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    plain = copy.deepcopy(network)
+    fold_weight_norm(plain)
+    return plain.eval()
