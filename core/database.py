@@ -1,0 +1,105 @@
+"""Sessions and transactions: `Database.transaction()` is the only place that commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core import outbox
+from core.errors import DatabaseUnavailableError
+from core.outbox import TaskMessage
+from core.settings import Settings
+
+SQLITE_BUSY_TIMEOUT_SECONDS = 30
+POSTGRESQL_CONNECT_TIMEOUT_SECONDS = 10
+MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
+
+Sender = Callable[[TaskMessage], None]
+
+
+def make_engine(settings: Settings) -> Engine:
+    """An engine for the settings' database, SQLite or PostgreSQL."""
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() == "sqlite":
+        if url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url, pool_pre_ping=True, connect_args={"connect_timeout": POSTGRESQL_CONNECT_TIMEOUT_SECONDS}
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions on its own: _begin_sqlite does.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the write lock at once. A transaction that reads first and writes later would fail with
+    # "database is locked", whatever the busy timeout, if somebody else wrote in between.
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+class Database:
+    """The database, and the messages that a committed transaction sends."""
+
+    def __init__(self, engine: Engine, *, send: Sender) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(read_only=True)
+        self._send = send
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session whose work is committed at the end of the block, or rolled back if the block raises.
+
+        Messages left with `core.outbox` are sent once the commit has happened, and never without one.
+        """
+        with Session(self.engine, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+            messages = outbox.take(session)
+        for message in messages:
+            self._send(message)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session for reading alone: it never waits for a writer, and whatever it changes is dropped."""
+        with Session(self._reading, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    def check(self) -> None:
+        """Ask the database for an answer. Raises DatabaseUnavailableError."""
+        try:
+            with self._reading.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError as error:
+            raise DatabaseUnavailableError(
+                "The database does not answer; the service's log has the reason. Try again later."
+            ) from error
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database's schema to the newest version; does nothing where it is there already."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

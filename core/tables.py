@@ -1,0 +1,225 @@
+"""The database's tables. Rows are written by the modules of `core` alone; nothing here decides anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, MetaData, String, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from stdo.resources import JobState, ProgressUnit, Stage, VideoState
+
+TaskKind = Literal["probe_video", "prepare_job", "train_network", "finish_job"]
+TaskState = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
+QueueName = Literal["cpu", "gpu"]
+EventType = Literal["state", "progress"]
+
+Identifier = String(32)
+Word = String(32)
+
+
+def new_id() -> str:
+    """A fresh identifier: 32 hexadecimal digits."""
+    return uuid4().hex
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment with its zone, on both databases. SQLite has no such type and keeps UTC without saying so."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC, on its way into the database. Raises ValueError for a moment without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a moment without a time zone can't be stored: {value!r}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC, on its way out of the database."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables. Constraints have names, so that a migration can change them on either database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this class attribute.
+        datetime: UtcDateTime(),
+        str: Text(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
+        dict[str, float]: JSON(none_as_null=True),
+        VideoState: Word,
+        JobState: Word,
+        Stage: Word,
+        ProgressUnit: Word,
+        TaskKind: Word,
+        TaskState: Word,
+        QueueName: Word,
+        EventType: Word,
+    }
+
+
+class VideoRow(Base):
+    """An uploaded video. Its bytes lie in the object store under videos/<id>/source."""
+
+    __tablename__ = "videos"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    state: Mapped[VideoState]
+    file_name: Mapped[str]
+    """As the caller named it: shown, never used as a path."""
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    source: Mapped[dict[str, Any] | None]
+    """stdo.manifest.Source, once probed."""
+    refusal: Mapped[dict[str, Any] | None]
+    """stdo.resources.Failure, where refused."""
+
+
+class JobRow(Base):
+    """One encode of one video. `core.job_states` alone changes it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "created_at", "id"), Index(None, "video_id"))
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
+    state: Mapped[JobState]
+    preset: Mapped[str]
+    settings: Mapped[dict[str, Any]]
+    """core.recipes.EncodingSettings, resolved."""
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    failure: Mapped[dict[str, Any] | None]
+    """stdo.resources.Failure, where failed."""
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    stage: Mapped[Stage | None]
+    progress: Mapped[float] = mapped_column(default=0.0)
+    """0 to 1; never goes back."""
+    stage_done: Mapped[int | None] = mapped_column(BigInteger)
+    stage_total: Mapped[int | None] = mapped_column(BigInteger)
+    stage_unit: Mapped[ProgressUnit | None]
+    speed: Mapped[float | None]
+    """Units of the stage a second, over the tasks that are running."""
+    eta_seconds: Mapped[float | None]
+    stage_seconds: Mapped[dict[str, float]] = mapped_column(default=dict)
+    last_event: Mapped[int] = mapped_column(default=0)
+    """Number of the newest event of this job."""
+    progress_event_at: Mapped[datetime | None]
+    """When the newest progress event was written: they are throttled."""
+
+
+class TaskRow(Base):
+    """One piece of work for one worker. `core.job_states` alone changes it.
+
+    waiting: others must end first. queued: anyone may claim it. running: somebody holds its lease.
+    """
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index(None, "state", "lease_expires_at"),
+        Index(None, "state", "queue"),
+        Index(None, "job_id"),
+        Index(None, "video_id"),
+    )
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    kind: Mapped[TaskKind]
+    queue: Mapped[QueueName]
+    video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
+    job_id: Mapped[str | None] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"))
+    """Null for probe_video, which belongs to no job."""
+    network_index: Mapped[int | None]
+    """For train_network: which network, from 0."""
+    state: Mapped[TaskState]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Claims so far; a claim that a worker gave back unused does not count."""
+    lease_token: Mapped[str | None] = mapped_column(Identifier)
+    """Secret of the present holder: every write of a worker carries it."""
+    lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    """Not sent again earlier than this: a pause after a failure of the machinery."""
+    last_sent_at: Mapped[datetime | None]
+
+    fraction: Mapped[float] = mapped_column(default=0.0)
+    """0 to 1 of this task, in its present attempt."""
+    stage: Mapped[Stage | None]
+    stage_started_at: Mapped[datetime | None]
+    stage_done: Mapped[int | None] = mapped_column(BigInteger)
+    stage_total: Mapped[int | None] = mapped_column(BigInteger)
+    stage_unit: Mapped[ProgressUnit | None]
+    progressed_at: Mapped[datetime | None]
+    """When stage_done last grew."""
+    speed: Mapped[float | None]
+    """Units of the stage a second, smoothed."""
+
+
+class EventRow(Base):
+    """One line of a job's history."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Counts up within the job, from 1, without a gap."""
+    type: Mapped[EventType]
+    at: Mapped[datetime]
+    state: Mapped[JobState]
+    stage: Mapped[Stage | None]
+    progress: Mapped[float]
+    stage_done: Mapped[int | None] = mapped_column(BigInteger)
+    stage_total: Mapped[int | None] = mapped_column(BigInteger)
+    stage_unit: Mapped[ProgressUnit | None]
+    eta_seconds: Mapped[float | None]
+    speed: Mapped[float | None]
+    message: Mapped[str | None]
+
+
+class BundleRow(Base):
+    """A published bundle: the row is written after its last object, and makes it visible."""
+
+    __tablename__ = "bundles"
+
+    job_id: Mapped[str] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    prefix: Mapped[str]
+    """Where its files lie in the object store, with the slash at the end."""
+    created_at: Mapped[datetime]
+    files: Mapped[list[dict[str, Any]]]
+    """stdo.manifest.FileEntry of every file, the manifest's own first."""
+    bytes: Mapped[dict[str, Any]]
+    quality: Mapped[dict[str, Any]]
+
+
+class ApiKeyRow(Base):
+    """An API key. The key itself is shown once and not kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    name: Mapped[str]
+    secret_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
