@@ -1,5 +1,7 @@
 """VDSR: a deep plain network that predicts the residual over bicubic upsampling (Kim et al., CVPR 2016)."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,22 +18,21 @@ class Vdsr(nn.Module):
         super().__init__()
         planes = channel_count(channels)
         self.scale = scale
-        widths = [planes, *[features] * (layers - 1), planes]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths[:-1], widths[1:], strict=True)
+        self.hidden = nn.Sequential(
+            *(_convolution_with_relu(before, after) for before, after in pairwise([planes, *[features] * (layers - 1)]))
         )
-        self.activation = nn.ReLU(inplace=True)
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        self.residual = nn.Conv2d(features, planes, 3, padding=1)
         # A small last layer starts the network near plain bicubic upsampling, so that training doesn't first
         # have to undo noise as large as the picture.
-        self.layers[-1].weight.data.mul_(0.01)
+        nn.init.normal_(self.residual.weight, std=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         upsampled = F.interpolate(x, scale_factor=float(self.scale), mode="bicubic", align_corners=False)
-        features = upsampled
-        for layer in self.layers[:-1]:
-            features = self.activation(layer(features))
-        residual: Tensor = self.layers[-1](features)
+        residual: Tensor = self.residual(self.hidden(upsampled))
         return upsampled + residual
+
+
+def _convolution_with_relu(before: int, after: int) -> nn.Sequential:
+    convolution = nn.Conv2d(before, after, 3, padding=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return nn.Sequential(convolution, nn.ReLU(inplace=True))

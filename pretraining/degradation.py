@@ -59,7 +59,7 @@ def _encode(frames: Sequence[RgbImage], *, crf: int) -> bytes:
 
 
 def _decode(coded: bytes) -> list[RgbImage]:
-    with av.open(io.BytesIO(coded)) as container:
+    with av.open(io.BytesIO(coded), mode="r") as container:
         return [_to_rgb(frame) for frame in container.decode(video=0)]
 
 
@@ -71,8 +71,7 @@ def _to_rgb(frame: av.VideoFrame) -> RgbImage:
         src_color_range=ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
     )
-    pixels: RgbImage = converted.to_ndarray()
-    return pixels
+    return converted.to_ndarray().astype(np.uint8, copy=False)
 
 
 def slow_pan(picture: RgbImage, *, height: int, width: int, offsets: Iterable[tuple[int, int]]) -> list[RgbImage]:

@@ -50,7 +50,7 @@ def judged_pairs(photographs: Iterable[Photograph], *, scale: int, crf: int | No
 
 
 def restore(network: nn.Module, low_res: RgbImage, *, scale: int) -> RgbImage:
-    """The network's picture: (H, W, 3) uint8 -> (scale*H, scale*W, 3) uint8, edges replicated as in the bundle format."""
+    """What the network makes of (H, W, 3) uint8: (scale*H, scale*W, 3) uint8. Edges are replicated as in the format."""
     tensor = torch.from_numpy(low_res.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         restored = network(F.pad(tensor, (HALO, HALO, HALO, HALO), mode="replicate"))

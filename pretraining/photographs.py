@@ -56,7 +56,7 @@ def load_training_photographs(folder: Path) -> list[Photograph]:
     """
     paths = [path for path in sorted(folder.glob("*.jpg")) if path.name not in HELD_BACK]
     if not paths:
-        raise PhotographsMissingError(f"{folder} holds no photographs to train on; it needs <package>__<name>.jpg files.")
+        raise PhotographsMissingError(f"{folder} holds no <package>__<name>.jpg files to train on.")
     return [_load(path) for path in paths]
 
 

@@ -1,6 +1,5 @@
 """Train one general network, within a time budget."""
 
-import copy
 import logging
 import math
 import time
@@ -43,7 +42,9 @@ def train_network(
     settings: TrainingSettings,
     save: Callable[[nn.Module], None],
 ) -> nn.Module:
-    """Train in place on L1 with Adam and cosine decay; hand averaged weights to `save` every few minutes and at the end.
+    """Train in place on L1 with Adam and cosine decay.
+
+    `save` is handed the averaged weights every few minutes and at the end.
 
     Returns:
         The exponential moving average of the network's weights, folded, in eval mode.
@@ -53,7 +54,7 @@ def train_network(
         add_weight_norm(network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))  # type: ignore[no-untyped-call]
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     started = last_log = last_save = time.monotonic()
     budget_seconds = settings.minutes * 60
@@ -71,9 +72,9 @@ def train_network(
             logger.info("%s x%d: %.0f s, %d steps, L1 %.5f", architecture, scale, elapsed, steps, mean_loss)
             losses, last_log = [], now
         if now - last_save > settings.save_every_minutes * 60:
-            save(_plain(average.module))
+            save(fold_weight_norm(average.module))
             last_save = now
-    trained = _plain(average.module)
+    trained = fold_weight_norm(average.module).eval()
     save(trained)
     logger.info("%s x%d: finished after %d steps", architecture, scale, steps)
     return trained
@@ -112,9 +113,3 @@ def _schedule(elapsed_share: float) -> float:
     if elapsed_share < _WARM_UP_SHARE:
         return (elapsed_share + 0.001) / (_WARM_UP_SHARE + 0.001)
     return 0.5 * (1 + math.cos(math.pi * elapsed_share))
-
-
-def _plain(network: nn.Module) -> nn.Module:
-    plain = copy.deepcopy(network)
-    fold_weight_norm(plain)
-    return plain.eval()
