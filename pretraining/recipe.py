@@ -13,7 +13,8 @@ from models.registry import build_network
 from pretraining.pairs import PatchSampler, clean_pairs, coded_pairs
 from pretraining.photographs import load_training_photographs
 from pretraining.plan import LR_PATCH, PlannedNetwork
-from pretraining.train import train_network, warm_start
+from pretraining.starts import start_from_other_scale, start_near_interpolation
+from pretraining.train import train_network
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,9 @@ def _starting_network(planned: PlannedNetwork, *, output: Path, refine: bool) ->
     network = build_network(planned.architecture, scale=planned.scale, channels="rgb")
     base_path = output / weights_file_name(planned.architecture, _BASE_SCALE)
     if planned.scale != _BASE_SCALE and base_path.exists():
-        warm_start(network, load_weights(base_path, architecture=planned.architecture, scale=_BASE_SCALE))
+        trained = load_weights(base_path, architecture=planned.architecture, scale=_BASE_SCALE)
+        start_from_other_scale(network, trained)
         logger.info("%s x%d starts from the x%d network", planned.architecture, planned.scale, _BASE_SCALE)
+    else:
+        start_near_interpolation(network)
     return network

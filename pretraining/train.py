@@ -86,13 +86,6 @@ def interior_l1(restored: Tensor, high_res: Tensor, *, scale: int) -> Tensor:
     return F.l1_loss(restored[..., overhang:-overhang, overhang:-overhang], high_res)
 
 
-def warm_start(network: nn.Module, trained: nn.Module) -> None:
-    """Copy what fits by name and shape from a network of another scale: all but the layers that enlarge."""
-    state = network.state_dict()
-    fitting = {key: value for key, value in trained.state_dict().items() if state[key].shape == value.shape}
-    network.load_state_dict(state | fitting)
-
-
 def _step(
     network: nn.Module, optimizer: torch.optim.Optimizer, batch: PatchBatch, *, scale: int, device: torch.device
 ) -> float:
