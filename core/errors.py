@@ -168,7 +168,9 @@ class InvalidObjectKeyError(ServiceError):
     category = ErrorCategory.INTERNAL
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} is not a plain relative path: words of letters, digits, '.', '_' and '-' with '/' between.")
+        super().__init__(
+            f"{key!r} is not a plain relative path: words of letters, digits, '.', '_' and '-' with '/' between."
+        )
 
 
 class ObjectStoreUnavailableError(ServiceError):
@@ -197,4 +199,6 @@ class LeaseLostError(ServiceError):
     category = ErrorCategory.CONFLICT
 
     def __init__(self, task_id: str) -> None:
-        super().__init__(f"Task {task_id} is no longer held under this lease. Stop working on it; nothing was recorded.")
+        super().__init__(
+            f"Task {task_id} is no longer held under this lease. Stop working on it; nothing was recorded."
+        )
