@@ -1,0 +1,53 @@
+"""What has to be looked after on a clock: tasks whose worker fell silent, and messages that were lost.
+
+One process of the service calls housekeep() every `reap_interval_seconds`. Several may, without harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core import job_states, leases
+from core.database import Database
+from core.errors import BrokerUnavailableError
+from core.settings import Settings
+from core.tables import QueueName
+from core.task_queue import QUEUES, queue_depth
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Housekept:
+    """What was put right."""
+
+    reaped: int
+    """Tasks taken back from silent workers."""
+    resent: int
+    """Messages sent again."""
+
+
+def housekeep(database: Database, settings: Settings, *, now: datetime) -> Housekept:
+    """Take back what silent workers held, and send again what was lost."""
+    with database.transaction() as session:
+        reaped = job_states.reap(session, now=now, max_attempts=settings.max_attempts)
+    if reaped:
+        _log.warning("%d tasks were taken back from workers that fell silent", reaped)
+    resent = sum(_resend(database, settings, queue, now) for queue in QUEUES)
+    return Housekept(reaped=reaped, resent=resent)
+
+
+def _resend(database: Database, settings: Settings, queue: QueueName, now: datetime) -> int:
+    try:
+        waiting = queue_depth(settings, queue)
+    except BrokerUnavailableError as error:
+        _log.warning("%s", error.detail)
+        return 0
+    with database.transaction() as session:
+        # Where as many messages wait as tasks do, none was lost: the workers are busy, and more messages would only
+        # pile up.
+        if waiting >= leases.count_queued(session, queue):
+            return 0
+        return leases.resend(session, queue, now=now, older_than=timedelta(seconds=settings.resend_after_seconds))

@@ -1,0 +1,105 @@
+"""The Celery application: names, queues, sending. A message is a hint; the row of `core.tables.TaskRow` is the truth.
+
+A message is acknowledged as soon as a worker takes it up, and lost with that worker if it dies: the task's lease then
+expires, and `core.housekeeping` queues it again. (docs/decisions/0006 has the reasons.)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import cast
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from core.database import Database, Sender, make_engine
+from core.errors import BrokerUnavailableError
+from core.outbox import TaskMessage
+from core.settings import Settings
+from core.tables import QueueName, TaskKind
+
+QUEUES: tuple[QueueName, ...] = ("cpu", "gpu")
+TASK_NAMES: Mapping[TaskKind, str] = {
+    "probe_video": "stdo.probe_video",
+    "prepare_job": "stdo.prepare_job",
+    "train_network": "stdo.train_network",
+    "finish_job": "stdo.finish_job",
+}
+"""What a worker registers. Each task has one argument, the id of its row."""
+
+VISIBILITY_SLACK_SECONDS = 3600
+"""Far more than from fetching a message to acknowledging it, so that no message comes twice on that account."""
+
+_log = logging.getLogger(__name__)
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The application for API, workers and beat. Connects when first used. Raises SettingsError without a broker."""
+    celery = Celery("stdo", broker=settings.broker_url, set_as_current=False)
+    celery.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        result_accept_content=["json"],
+        task_ignore_result=True,
+        task_queues={name: {"routing_key": name} for name in QUEUES},
+        task_default_queue="cpu",
+        task_create_missing_queues=False,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=5,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5},
+        broker_transport_options={
+            "visibility_timeout": settings.lease_seconds + VISIBILITY_SLACK_SECONDS,
+            # What was fetched and not acknowledged is noticed every 5 s, not every 100 s.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        enable_utc=True,
+    )
+    return celery
+
+
+def make_sender(celery: Celery) -> Sender:
+    """Sends messages for `core.database.Database`. A broker that does not answer is logged and no more.
+
+    The row is committed by then, and `core.housekeeping` sends again what nobody takes up.
+    """
+
+    def send(message: TaskMessage) -> None:
+        try:
+            celery.send_task(TASK_NAMES[message.kind], args=[message.task_id], queue=message.queue)
+        except OperationalError as error:
+            _log.warning("%s of task %s was not sent; it will be sent again: %s", message.kind, message.task_id, error)
+
+    return send
+
+
+def make_database(settings: Settings, celery: Celery) -> Database:
+    """The settings' database, which sends through `celery` what its transactions queue."""
+    return Database(make_engine(settings), send=make_sender(celery))
+
+
+def queue_depth(settings: Settings, queue: QueueName) -> int:
+    """Messages that wait for a worker. Raises BrokerUnavailableError."""
+    # Celery keeps a queue's messages in a Redis list of the same name.
+    try:
+        with Redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5) as client:
+            return int(cast(int, client.llen(queue)))
+    except RedisError as error:
+        raise BrokerUnavailableError(
+            f"The message broker does not answer: {error}. Jobs are kept, and go on once it does."
+        ) from error
+
+
+def check_broker(settings: Settings) -> None:
+    """Ask the broker for an answer. Raises BrokerUnavailableError."""
+    queue_depth(settings, "cpu")
