@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     max_pixels_per_frame: Annotated[int, Field(gt=0)] = 4096 * 2304
     max_streams: Annotated[int, Field(gt=0)] = 64
 
+    no_progress_seconds: Seconds = 1800.0
+    """A step of an encode that says nothing new for so long is stopped, and its task tried again."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads a step uses for arithmetic; all cores that its worker may use where left out."""
     device: str = "auto"
     """Where networks run: auto, cpu, cuda or cuda:<n>."""
     ffmpeg_path: Path | None = None
