@@ -46,7 +46,7 @@ def test_missing_photographs_are_named(photos: Path, tmp_path: Path) -> None:
     (photos / HELD_BACK[2]).unlink()
     with pytest.raises(PhotographsMissingError, match=HELD_BACK[2]):
         load_held_back_photographs(photos)
-    with pytest.raises(PhotographsMissingError, match="no <package>__<name>.jpg"):
+    with pytest.raises(PhotographsMissingError, match=r"no <package>__<name>\.jpg"):
         load_training_photographs(tmp_path)
 
 
