@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_NAME = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
 
@@ -73,7 +72,7 @@ class Source(_Frozen):
 
 
 class Colour(_Frozen):
-    """How the 8-bit Y'CbCr planes of source, low-resolution stream and restored picture are to be read (ITU-T H.273)."""
+    """How to read the 8-bit Y'CbCr planes of source, low-resolution stream and restored picture (ITU-T H.273)."""
 
     matrix: Literal["bt601", "bt709", "bt2020"]
     range: Literal["limited", "full"]
@@ -154,7 +153,7 @@ class PatchIndex(_Frozen):
 
 
 class PictureQuality(_Frozen):
-    """Distance from the normalised source, over all pixels of all frames, 8 bit. dB; null where there is no error at all."""
+    """Distance from the normalised source, all pixels of all frames, 8 bit; dB, null where there is no error."""
 
     psnr_y: float | None
     """Pooled over the video: one mean squared error, then one logarithm."""
@@ -203,7 +202,7 @@ class Provenance(_Frozen):
 class Manifest(_Frozen):
     """The whole manifest: `manifest.json` at the bundle's root."""
 
-    format: Literal["stdo-bundle"] = FORMAT_NAME
+    format: Literal["stdo-bundle"] = "stdo-bundle"
     format_version: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$")] = FORMAT_VERSION
     bundle_id: str
     created_at: datetime

@@ -1,4 +1,4 @@
-"""Geometry: display size -> low-resolution frame -> patches, with their halo. Sizes in pixels (docs/FORMAT.md, section 4)."""
+"""Geometry: display size -> low-resolution frame -> patches, with their halo, in pixels (docs/FORMAT.md, section 4)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from stdo.manifest import PatchGrid
 
 Image = npt.NDArray[np.uint8]
+"""uint8, (h, w, C)"""
 
 
 def low_res_size(display_size: int, scale: int) -> int:
