@@ -1,0 +1,28 @@
+"""The steps that need torch: the pipeline's parts, by the spec that a task has written."""
+
+from __future__ import annotations
+
+from workers import pipeline
+from workers.progress import Progress
+from workers.step_spec import PREPARED_NAME, FinishStep, PreparedNetworks, PrepareStep, TrainStep
+
+
+def carry_out(spec: PrepareStep | TrainStep | FinishStep, report: Progress) -> None:
+    """Run one part of the pipeline. Raises workers.errors.EncodingError."""
+    match spec:
+        case PrepareStep():
+            plan = pipeline.prepare(spec.source, spec.settings, spec.work, device=spec.device, report=report)
+            prepared = PreparedNetworks(network_count=plan.used_network_count)
+            (spec.work / PREPARED_NAME).write_text(prepared.model_dump_json())
+        case TrainStep():
+            pipeline.train(spec.source, spec.settings, spec.work, spec.network_index, device=spec.device, report=report)
+        case FinishStep():
+            pipeline.finish(
+                spec.source,
+                spec.settings,
+                spec.work,
+                bundle_id=spec.bundle_id,
+                created_at=spec.created_at,
+                device=spec.device,
+                report=report,
+            )

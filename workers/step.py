@@ -1,0 +1,102 @@
+"""The child's side of a step: `python -m workers step SPEC.json`, started by `workers.step_process`.
+
+It knows nothing of rows, queues or the object store. stdin is a lifeline: when it closes, the parent is dead, and the
+whole process group, FFmpeg included, dies too. stdout carries `StepLine`s and nothing else.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+from core.progress import StageReport
+from stdo.resources import ProgressUnit, Stage
+from workers.errors import EncodingError
+from workers.stages.probe import probe_source
+from workers.step_spec import EXIT_FAILURE, SPEC, ProbeStep, StepLine
+
+PROGRESS_SECONDS = 0.5
+"""Shortest distance of two progress lines, the first and the last of a stage apart."""
+PROBE_MEMORY_BYTES = 8 * 2**30
+OUT_OF_MEMORY_SCORE = 500
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+def run(spec_path: Path) -> int:
+    """Carry out the step that the file describes; its exit status."""
+    faulthandler.enable()
+    speaker = Speaker(_take_over_stdout())
+    Thread(target=_watch_lifeline, name="lifeline", daemon=True).start()
+    _limit_process()
+    spec = SPEC.validate_json(spec_path.read_bytes())
+    try:
+        if isinstance(spec, ProbeStep):
+            _limit_memory(PROBE_MEMORY_BYTES)
+            info = probe_source(spec.source, limits=spec.limits, report=speaker.progress)
+            (spec.work / "source_info.json").write_text(info.model_dump_json())
+        else:
+            # Imported here, since it takes seconds and a probe needs nothing of it.
+            from workers.encoding_step import carry_out
+
+            carry_out(spec, speaker.progress)
+    except EncodingError as error:
+        speaker.say(StepLine(failure=error.as_failure()))
+        return EXIT_FAILURE
+    return 0
+
+
+class Speaker:
+    """Writes step lines."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._stage: Stage | None = None
+        self._spoke_at = 0.0
+
+    def progress(self, stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
+        """Say how far the step is, but not too often: a `workers.progress.Progress`."""
+        now = time.monotonic()
+        if stage == self._stage and done != total and now - self._spoke_at < PROGRESS_SECONDS:
+            return
+        self._stage, self._spoke_at = stage, now
+        self.say(StepLine(progress=StageReport(stage=stage, done=done, total=total, unit=unit)))
+
+    def say(self, line: StepLine) -> None:
+        """Write one line."""
+        os.write(self._descriptor, line.model_dump_json(exclude_none=True).encode() + b"\n")
+
+
+def _take_over_stdout() -> int:
+    """Keep stdout for ourselves: what libraries and children print there goes to stderr instead."""
+    sys.stdout.flush()
+    descriptor = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    return descriptor
+
+
+def _watch_lifeline() -> None:
+    while os.read(STDIN, 1):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _limit_process() -> None:
+    """No core dumps of users' videos, and the first to go where memory runs out, before any server of the machine."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    score = Path("/proc/self/oom_score_adj")
+    if score.exists():
+        score.write_text(str(OUT_OF_MEMORY_SCORE))
+
+
+def _limit_memory(byte_count: int) -> None:
+    """Bound what this process may write to. Torch maps far more than it uses, so that only a probe has such a bound."""
+    resource.setrlimit(resource.RLIMIT_DATA, (byte_count, byte_count))

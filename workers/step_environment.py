@@ -1,0 +1,35 @@
+"""What a step may see of its worker's environment: no credential, no setting of the service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+KEPT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+)
+KEPT_PREFIX = "LC_"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def step_environment(environment: Mapping[str, str], *, temporary: Path, threads: int | None) -> dict[str, str]:
+    """The environment of a step.
+
+    Temporary files go to `temporary`, which vanishes with the task. Arithmetic uses `threads` threads; where that is
+    None, what `environment` says, or else all cores that this process may use.
+    """
+    kept = {
+        name: value for name, value in environment.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIX)
+    }
+    cores = str(len(os.sched_getaffinity(0)))
+    chosen = {name: str(threads) if threads else environment.get(name, cores) for name in THREAD_VARIABLES}
+    return {**kept, **chosen, "TMPDIR": str(temporary)}

@@ -1,0 +1,85 @@
+"""What a task and its step (a child process) say to each other: the spec file, and the lines on the step's stdout."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from core.progress import StageReport
+from core.recipes import EncodingSettings
+from stdo.resources import Failure
+from workers.stages.probe import SourceLimits
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Step(_Frozen):
+    source: Path
+    """The uploaded file, under a name that the service chose."""
+    work: Path
+    """Folder of the step's other inputs, and of its outputs."""
+
+
+class ProbeStep(_Step):
+    """Find out what the source is, alone."""
+
+    kind: Literal["probe"] = "probe"
+    limits: SourceLimits
+
+
+class _EncodingStep(_Step):
+    settings: EncodingSettings
+    device: str
+    """Where networks run: auto, cpu, cuda or cuda:<n>."""
+    ffmpeg_path: Path | None
+
+
+class PrepareStep(_EncodingStep):
+    """All stages up to the plan of the networks."""
+
+    kind: Literal["prepare"] = "prepare"
+    limits: SourceLimits
+
+
+class TrainStep(_EncodingStep):
+    """Train one network."""
+
+    kind: Literal["train"] = "train"
+    network_index: Annotated[int, Field(ge=0)]
+
+
+class FinishStep(_EncodingStep):
+    """Export, assemble and measure the bundle."""
+
+    kind: Literal["finish"] = "finish"
+    bundle_id: str
+    created_at: datetime
+
+
+StepSpec = Annotated[ProbeStep | PrepareStep | TrainStep | FinishStep, Field(discriminator="kind")]
+SPEC: TypeAdapter[StepSpec] = TypeAdapter(StepSpec)
+
+
+class StepLine(_Frozen):
+    """One line of JSON on a step's stdout: how far it is, or why the video can't be encoded."""
+
+    progress: StageReport | None = None
+    failure: Failure | None = None
+
+
+PREPARED_NAME = "prepared.json"
+
+
+class PreparedNetworks(_Frozen):
+    """What a prepare step leaves in PREPARED_NAME: how many networks there are to train."""
+
+    network_count: Annotated[int, Field(ge=1)]
+
+
+EXIT_FAILURE = 3
+"""The step has said why the video or its settings can't work. Any other status but 0 blames the machinery."""
