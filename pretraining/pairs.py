@@ -67,7 +67,11 @@ def _coded_clip(picture: RgbImage, *, scale: int, random: np.random.Generator) -
 
 
 class PatchSampler:
-    """Draws random patches with their halo, flipped and transposed at random, from clean and coded pictures."""
+    """Draws random patches with their halo, flipped and transposed at random, from clean and coded pictures.
+
+    Of `candidates` random patches the one with most detail is taken: flat ones, which photographs are full of, teach
+    little, since every network restores them well.
+    """
 
     def __init__(
         self,
@@ -77,11 +81,13 @@ class PatchSampler:
         clean_share: float,
         scale: int,
         lr_patch: int,
+        candidates: int,
         random: np.random.Generator,
     ) -> None:
         self._pairs = [*clean, *coded]
         self._scale = scale
         self._window = lr_patch + 2 * HALO
+        self._candidates = candidates
         self._random = random
         # Within each kind, a picture is drawn in proportion to its area, so that every pixel is as likely.
         shares = [(clean, clean_share), (coded, 1 - clean_share)]
@@ -90,11 +96,14 @@ class PatchSampler:
     def draw(self, batch_size: int) -> PatchBatch:
         """A batch of fresh patches."""
         chosen = self._random.choice(len(self._pairs), size=batch_size, p=self._probabilities)
-        patches = [self._patch(self._pairs[index]) for index in chosen]
+        patches = [self._most_detailed_patch(self._pairs[index]) for index in chosen]
         return PatchBatch(
             low_res=np.stack([low_res.transpose(2, 0, 1) for low_res, _ in patches]),
             high_res=np.stack([high_res.transpose(2, 0, 1) for _, high_res in patches]),
         )
+
+    def _most_detailed_patch(self, pair: PicturePair) -> tuple[RgbImage, RgbImage]:
+        return max((self._patch(pair) for _ in range(self._candidates)), key=lambda patch: _detail(patch[1]))
 
     def _patch(self, pair: PicturePair) -> tuple[RgbImage, RgbImage]:
         height, width = pair.low_res.shape[:2]
@@ -112,6 +121,12 @@ def _by_area(pairs: list[PicturePair]) -> np.ndarray[tuple[int], np.dtype[np.flo
     areas = np.array([pair.low_res.shape[0] * pair.low_res.shape[1] for pair in pairs], dtype=np.float64)
     weights: np.ndarray[tuple[int], np.dtype[np.float64]] = areas / areas.sum()
     return weights
+
+
+def _detail(picture: RgbImage) -> float:
+    """Mean step between neighbouring rows and columns of the green channel."""
+    green = picture[..., 1].astype(np.int16)
+    return float(np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean())
 
 
 def _turned(picture: RgbImage, turn: int) -> RgbImage:

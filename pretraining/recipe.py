@@ -18,7 +18,8 @@ from pretraining.train import train_network
 
 logger = logging.getLogger(__name__)
 
-CLEAN_SHARE = 0.6
+CLEAN_SHARE = 0.7
+CANDIDATES = 3
 _CLIPS_PER_PHOTOGRAPH = 3
 _BASE_SCALE = 2
 
@@ -26,7 +27,7 @@ _BASE_SCALE = 2
 def pretrain(planned: Iterable[PlannedNetwork], *, photos: Path, output: Path, refine: bool, seed: int) -> None:
     """Train the networks one after the other; each leaves `<architecture>_x<scale>.safetensors` in `output`.
 
-    refine: go on from the file that is already there, instead of from fresh weights or the x2 network's body.
+    refine: go on from the file where it is already there, instead of from fresh weights or the x2 network's body.
     """
     output.mkdir(parents=True, exist_ok=True)
     for network in planned:
@@ -54,6 +55,7 @@ def _make_sampler(photos: Path, *, scale: int, seed: int) -> PatchSampler:
         clean_share=CLEAN_SHARE,
         scale=scale,
         lr_patch=LR_PATCH,
+        candidates=CANDIDATES,
         random=random,
     )
     logger.info("x%d: pairs of %d photographs are ready", scale, len(photographs))
@@ -61,8 +63,8 @@ def _make_sampler(photos: Path, *, scale: int, seed: int) -> PatchSampler:
 
 
 def _starting_network(planned: PlannedNetwork, *, output: Path, refine: bool) -> nn.Module:
-    if refine:
-        path = output / weights_file_name(planned.architecture, planned.scale)
+    path = output / weights_file_name(planned.architecture, planned.scale)
+    if refine and path.exists():
         return load_weights(path, architecture=planned.architecture, scale=planned.scale)
     network = build_network(planned.architecture, scale=planned.scale, channels="rgb")
     base_path = output / weights_file_name(planned.architecture, _BASE_SCALE)

@@ -57,7 +57,9 @@ def test_patches_match_their_low_resolution_interior(scale: int) -> None:
     random = np.random.default_rng(2)
     low_res = random.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     pair = PicturePair(low_res=low_res, high_res=low_res.repeat(scale, axis=0).repeat(scale, axis=1))
-    sampler = PatchSampler(clean=[pair], coded=[], clean_share=1.0, scale=scale, lr_patch=12, random=random)
+    sampler = PatchSampler(
+        clean=[pair], coded=[], clean_share=1.0, scale=scale, lr_patch=12, candidates=1, random=random
+    )
     batch = sampler.draw(64)
     assert batch.low_res.shape == (64, 3, 12 + 2 * HALO, 12 + 2 * HALO)
     assert batch.high_res.shape == (64, 3, 12 * scale, 12 * scale)
@@ -86,7 +88,29 @@ def test_clean_share_is_the_share_of_patches_from_clean_pictures() -> None:
         clean_share=0.6,
         scale=2,
         lr_patch=8,
+        candidates=1,
         random=np.random.default_rng(0),
     )
     batch = sampler.draw(2000)
     assert (batch.low_res[:, 0, 0, 0] == 0).mean() == pytest.approx(0.6, abs=0.04)
+
+
+def test_the_candidate_with_most_detail_is_taken() -> None:
+    half_flat = np.zeros((60, 120, 3), np.uint8)
+    half_flat[:, 60:] = np.random.default_rng(1).integers(0, 256, (60, 60, 3))
+    pair = PicturePair(low_res=half_flat, high_res=half_flat.repeat(2, axis=0).repeat(2, axis=1))
+
+    def share_of_flat_patches(candidates: int) -> float:
+        sampler = PatchSampler(
+            clean=[pair],
+            coded=[],
+            clean_share=1.0,
+            scale=2,
+            lr_patch=8,
+            candidates=candidates,
+            random=np.random.default_rng(0),
+        )
+        return float((sampler.draw(400).high_res.reshape(400, -1).max(axis=1) == 0).mean())
+
+    assert share_of_flat_patches(1) > 0.35
+    assert share_of_flat_patches(3) < 0.15
