@@ -1,0 +1,107 @@
+"""The service's two settings, real and private to one test: what `tests/conftest.py` hands out as `deployment`."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from core.database import Database, make_engine, migrate
+from core.object_store import ObjectStore, make_object_store
+from core.settings import ENVIRONMENT_PREFIX, Settings
+from core.task_queue import make_celery, make_database
+from tests.servers import PostgresqlServer, S3Server, ValkeyServer
+
+POSTGRESQL_TEMPLATE = "stdo_template"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A migrated, empty service. No process of it runs; tests start those that they need with `environment`."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+    """STDO_... variables that mean these settings, for a child process."""
+    database: Database
+    store: ObjectStore
+    celery: Celery
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings that a process with these STDO_... variables has."""
+    fields: dict[str, Any] = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value for name, value in environment.items()
+    }
+    return Settings(**fields)
+
+
+@contextmanager
+def deployed_at(environment: Mapping[str, str]) -> Iterator[Deployment]:
+    """A deployment whose servers are there, by its variables."""
+    settings = settings_of(environment)
+    celery = make_celery(settings)
+    database = make_database(settings, celery)
+    store = make_object_store(settings)
+    try:
+        yield Deployment(
+            settings=settings, environment=environment, database=database, store=store, celery=celery
+        )
+    finally:
+        database.close()
+        celery.close()
+
+
+def embedded_environment(folder: Path, template: Path, valkey: ValkeyServer, valkey_database: int) -> dict[str, str]:
+    """A copy of a migrated SQLite file, and an empty folder."""
+    data_dir = folder / "var"
+    data_dir.mkdir()
+    shutil.copyfile(template, data_dir / "stdo.sqlite3")
+    return {
+        "STDO_MODE": "embedded",
+        "STDO_DATA_DIR": str(data_dir),
+        "STDO_REDIS_URL": valkey.url(valkey_database),
+    }
+
+
+def deployed_environment(
+    folder: Path, postgresql: PostgresqlServer, s3: S3Server, valkey: ValkeyServer, valkey_database: int
+) -> dict[str, str]:
+    """A copy of a migrated PostgreSQL database, and an empty bucket."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgresql.execute(f"CREATE DATABASE {name} TEMPLATE {POSTGRESQL_TEMPLATE}")
+    bucket = name.replace("_", "-")
+    s3.create_bucket(bucket)
+    return {
+        "STDO_MODE": "deployed",
+        "STDO_DATA_DIR": str(folder / "var"),
+        "STDO_DATABASE_URL": postgresql.url(name),
+        "STDO_REDIS_URL": valkey.url(valkey_database),
+        "STDO_S3_BUCKET": bucket,
+        "STDO_S3_ENDPOINT_URL": s3.endpoint_url,
+        "STDO_S3_ACCESS_KEY_ID": s3.access_key_id,
+        "STDO_S3_SECRET_ACCESS_KEY": s3.secret_access_key,
+    }
+
+
+def migrated_sqlite(folder: Path) -> Path:
+    """A migrated SQLite file, to copy for each test."""
+    settings = Settings(data_dir=folder)
+    engine = make_engine(settings)
+    migrate(engine)
+    # Closing the last connection moves everything from the log into the file, which tests copy alone.
+    engine.dispose()
+    return folder / "stdo.sqlite3"
+
+
+def migrate_postgresql_template(postgresql: PostgresqlServer) -> None:
+    """A migrated PostgreSQL database, to copy for each test."""
+    postgresql.execute(f"CREATE DATABASE {POSTGRESQL_TEMPLATE}")
+    engine = make_engine(Settings(database_url=postgresql.url(POSTGRESQL_TEMPLATE)))
+    migrate(engine)
+    engine.dispose()
