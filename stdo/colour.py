@@ -59,3 +59,59 @@ def _factors(matrix: str, value_range: str) -> ColourFactors:
         rgb_to_cb=(cb_red, -chroma_half - cb_red, chroma_half),
         rgb_to_cr=(chroma_half, -chroma_half - cr_blue, cr_blue),
     )
+
+
+# H.273 codes of the names that FFmpeg gives to colour primaries and transfer characteristics. 2 is "unspecified".
+_PRIMARIES = {
+    "bt709": 1,
+    "bt470m": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "film": 8,
+    "bt2020": 9,
+    "smpte428": 10,
+    "smpte431": 11,
+    "smpte432": 12,
+    "ebu3213": 22,
+}
+_TRANSFERS = {
+    "bt709": 1,
+    "bt470m": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "linear": 8,
+    "log100": 9,
+    "log316": 10,
+    "iec61966-2-4": 11,
+    "bt1361e": 12,
+    "iec61966-2-1": 13,
+    "bt2020-10": 14,
+    "bt2020-12": 15,
+    "smpte2084": 16,
+    "smpte428": 17,
+    "arib-std-b67": 18,
+}
+_MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
+_UNSPECIFIED = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourCodes:
+    """A `Colour` as a video stream's header states it: code points of ITU-T H.273."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: bool
+
+
+def colour_codes(colour: Colour) -> ColourCodes:
+    """The code points of a colour; names that H.273 doesn't have are "unspecified"."""
+    return ColourCodes(
+        primaries=_PRIMARIES.get(colour.primaries, _UNSPECIFIED),
+        transfer=_TRANSFERS.get(colour.transfer, _UNSPECIFIED),
+        matrix=_MATRICES[colour.matrix],
+        full_range=colour.range == "full",
+    )

@@ -29,7 +29,7 @@ class _Frozen(BaseModel):
 class Rational(_Frozen):
     """An exact fraction, such as 30000/1001 frames per second."""
 
-    numerator: int
+    numerator: Annotated[int, Field(gt=0)]
     denominator: Annotated[int, Field(gt=0)]
 
 
