@@ -1,0 +1,114 @@
+"""What routes ask for by type: the services, sessions, uploads, and the check of the API key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+
+from app import problems
+from app.problems import ProblemError
+from app.services import Services
+from app.uploads import Upload, receive_upload
+from core import api_keys
+from core.clock import utc_now
+from core.errors import JobNotFoundError, VideoNotFoundError
+
+IDENTIFIER_PATTERN = "^[0-9a-f]{32}$"
+JOB_FIELDS = ("preset", "settings")
+
+_IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
+
+_bearer = HTTPBearer(
+    scheme_name="ApiKey",
+    description="An API key from `python -m app keys create`. Not needed in embedded mode on a loopback address.",
+    auto_error=False,
+)
+
+
+def get_services(request: Request) -> Services:
+    """The services of this process."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+def require_api_key(
+    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> None:
+    """Let the request pass with a valid API key, or where none is needed.
+
+    Raises: ProblemError without a key, InvalidApiKeyError with a wrong one.
+    """
+    if not services.keys_required:
+        return
+    if credentials is None:
+        raise ProblemError(
+            problems.MISSING_API_KEY,
+            "Send an API key as `Authorization: Bearer <key>`. `python -m app keys create` makes one.",
+        )
+    now = utc_now()
+    with services.database.snapshot() as session:
+        api_keys.authenticate(session, credentials.credentials, now=now)
+        last_used_is_old = bool(session.dirty)
+    if last_used_is_old:
+        with services.database.transaction() as session:
+            api_keys.authenticate(session, credentials.credentials, now=now)
+
+
+def _transaction(services: ServicesDep) -> Iterator[Session]:
+    with services.database.transaction() as session:
+        yield session
+
+
+def _snapshot(services: ServicesDep) -> Iterator[Session]:
+    with services.database.snapshot() as session:
+        yield session
+
+
+# With FastAPI's default scope a dependency ends after the response was sent, and a caller could be told of a row whose
+# commit then fails. Ending with the function, it commits before the response.
+SessionDep = Annotated[Session, Depends(_transaction, scope="function")]
+SnapshotDep = Annotated[Session, Depends(_snapshot, scope="function")]
+
+
+async def _video_upload(request: Request, services: ServicesDep) -> AsyncIterator[Upload]:
+    async with receive_upload(request, services.settings, field_names=()) as upload:
+        yield upload
+
+
+async def _job_upload(request: Request, services: ServicesDep) -> AsyncIterator[Upload]:
+    async with receive_upload(request, services.settings, field_names=JOB_FIELDS) as upload:
+        yield upload
+
+
+VideoUploadDep = Annotated[Upload, Depends(_video_upload, scope="function")]
+JobUploadDep = Annotated[Upload, Depends(_job_upload, scope="function")]
+
+
+def _video_id(
+    video_id: Annotated[str, Path(description="The video's `id`.", examples=["9f0c2a4e6b8d4f1a8c3e5d7f90b1a2c3"])],
+) -> str:
+    if not _IDENTIFIER.fullmatch(video_id):
+        raise VideoNotFoundError(video_id)
+    return video_id
+
+
+def _job_id(
+    job_id: Annotated[str, Path(description="The job's `id`.", examples=["4b6d8f0a2c4e4a6b9d1f3e5c7a9b0d2e"])],
+) -> str:
+    if not _IDENTIFIER.fullmatch(job_id):
+        raise JobNotFoundError(job_id)
+    return job_id
+
+
+# What can't be an identifier is never looked up: PostgreSQL refuses some texts, such as those with a NUL.
+VideoId = Annotated[str, Depends(_video_id)]
+JobId = Annotated[str, Depends(_job_id)]

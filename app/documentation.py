@@ -1,0 +1,75 @@
+"""The OpenAPI document: what FastAPI can't tell by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.problems import PROBLEM_MEDIA_TYPE, ProblemError, problem_of
+from core.errors import ServiceError
+from core.recipes import EncodingSettings
+from stdo.resources import Problem
+
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
+TITLE = "STDO encoding service"
+VERSION = "1"
+DESCRIPTION = """\
+Turns a video into a **bundle**: a low-resolution stream, a few small super-resolution networks that were trained on
+this one video, and an index that says which network restores which patch of which frame.
+
+1. `POST /v1/jobs` with the video, or `POST /v1/videos` and then `POST /v1/videos/{video_id}/jobs`.
+2. Poll `GET /v1/jobs/{job_id}`, or listen to `GET /v1/jobs/{job_id}/events`.
+3. Fetch `GET /v1/jobs/{job_id}/bundle/manifest.json` and the files that it names.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `type`; `errors` names the fields that are wrong.
+"""
+TAGS = (
+    {"name": "jobs", "description": "Encodes: start, follow, cancel, delete."},
+    {"name": "videos", "description": "Uploaded videos, and what a probe found in them."},
+    {"name": "bundles", "description": "The files of a finished job."},
+    {"name": "presets", "description": "Named recipes."},
+    {"name": "health", "description": "For supervisors and load balancers."},
+)
+
+
+def document(*errors: ServiceError | ProblemError) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for errors that a route may answer with, each shown as an example."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        problem = problem_of(error)
+        response = responses.setdefault(
+            problem.status,
+            {
+                "description": "",
+                "content": {
+                    PROBLEM_MEDIA_TYPE: {"schema": {"$ref": SCHEMA_REFERENCE.format(model="Problem")}, "examples": {}}
+                },
+            },
+        )
+        response["description"] = f"{response['description']} {problem.title}.".strip()
+        response["content"][PROBLEM_MEDIA_TYPE]["examples"][problem.type.rsplit("/", 1)[-1]] = {
+            "summary": problem.title,
+            "value": problem.model_dump(mode="json", exclude_none=True),
+        }
+    return responses
+
+
+def example_of(resource: BaseModel | Mapping[str, Any], description: str) -> dict[str, Any]:
+    """OpenAPI's entry for a successful JSON response, with an example."""
+    value = resource.model_dump(mode="json") if isinstance(resource, BaseModel) else dict(resource)
+    return {"description": description, "content": {"application/json": {"example": value}}}
+
+
+def build_openapi(app: FastAPI) -> dict[str, Any]:
+    """The document: FastAPI's own, and the schemas that routes refer to by name alone."""
+    document = get_openapi(title=TITLE, version=VERSION, description=DESCRIPTION, tags=list(TAGS), routes=app.routes)
+    _, definitions = models_json_schema(
+        [(Problem, "serialization"), (EncodingSettings, "validation")], ref_template=SCHEMA_REFERENCE
+    )
+    document["components"]["schemas"].update(definitions["$defs"])
+    return document

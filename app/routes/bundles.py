@@ -1,0 +1,100 @@
+"""The files of finished jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from app import problems
+from app.common_problems import COMMON_PROBLEMS, JOB_NOT_FOUND
+from app.dependencies import JobId, ServicesDep, SnapshotDep
+from app.documentation import document
+from app.examples import JOB_ID
+from app.preconditions import ByteRange, RangeNotSatisfiableError, is_not_modified, requested_range
+from app.problems import ProblemError
+from app.services import Services
+from core import bundles
+from core.bundles import MANIFEST_NAME, BundleFile
+from core.errors import BundleFileNotFoundError, BundleNotReadyError
+from core.stored_objects import content_type_of
+
+IMMUTABLE = "private, max-age=31536000, immutable"
+"""A published bundle never changes."""
+
+RANGE_EXAMPLE = ProblemError(problems.RANGE_NOT_SATISFIABLE, "The file has 310000 bytes.")
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
+
+
+@router.get(
+    "/{job_id}/bundle/{path:path}",
+    summary="Get a file of a job's bundle",
+    operation_id="get_bundle_file",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file. `ETag` is its SHA-256.",
+            "content": {
+                "application/json": {"schema": {"type": "object"}},
+                "video/mp4": BINARY,
+                "image/png": BINARY,
+                "application/octet-stream": BINARY,
+            },
+        },
+        206: {"description": "The part that `Range` names.", "content": {"application/octet-stream": BINARY}},
+        304: {"description": "It is what `If-None-Match` names."},
+        307: {"description": "The file lies at `Location` for some minutes. Only where the store is S3."},
+        **document(
+            JOB_NOT_FOUND,
+            BundleFileNotFoundError("networks/9.onnx"),
+            BundleNotReadyError(JOB_ID, "training"),
+            RANGE_EXAMPLE,
+        ),
+    },
+)
+def get_bundle_file(
+    job_id: JobId,
+    path: Annotated[str, Path(description="As in the manifest.", examples=[MANIFEST_NAME, "low_res.mp4"])],
+    session: SnapshotDep,
+    services: ServicesDep,
+    request: Request,
+) -> Response:
+    """`manifest.json`, or a file that it names. Single byte ranges work; the files never change."""
+    file = bundles.find_file(session, job_id, path)
+    etag = f'"{file.sha256}"'
+    headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Accept-Ranges": "bytes"}
+    if is_not_modified(request.headers, etag):
+        return Response(status_code=304, headers=headers)
+    is_head = request.state.method == "HEAD"
+    if path != MANIFEST_NAME and not is_head and (redirect := _redirect(services, file)) is not None:
+        return redirect
+    try:
+        part = requested_range(request.headers, etag, file.byte_count)
+    except RangeNotSatisfiableError:
+        raise ProblemError(
+            problems.RANGE_NOT_SATISFIABLE,
+            f"The file has {file.byte_count} bytes.",
+            headers={"Content-Range": f"bytes */{file.byte_count}"},
+        ) from None
+    if part is not None:
+        headers["Content-Range"] = f"bytes {part.first}-{part.last}/{file.byte_count}"
+    wanted = part or ByteRange(first=0, last=file.byte_count - 1)
+    return StreamingResponse(
+        () if is_head or not wanted.byte_count else services.store.read_range(file.key, wanted.first, wanted.last),
+        status_code=200 if part is None else 206,
+        media_type=content_type_of(file.key),
+        headers={**headers, "Content-Length": str(wanted.byte_count)},
+    )
+
+
+def _redirect(services: Services, file: BundleFile) -> Response | None:
+    """The way to a store that serves the file itself. A signed address is for GET alone."""
+    seconds = services.settings.presigned_url_seconds
+    url = services.store.presigned_url(file.key, expires_seconds=seconds)
+    if url is None:
+        return None
+    # Used from a cache, the address has to live for a while yet.
+    return RedirectResponse(url, status_code=307, headers={"Cache-Control": f"private, max-age={seconds // 2}"})

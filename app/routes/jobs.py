@@ -1,0 +1,159 @@
+"""Encodes: start, follow, cancel, delete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import Field
+
+from app import event_stream, examples
+from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
+from app.dependencies import IDENTIFIER_PATTERN, JobId, JobUploadDep, ServicesDep, SessionDep, SnapshotDep
+from app.documentation import document, example_of
+from app.error_handlers import NothingMoreError
+from app.form_schemas import JOB_FORM
+from app.job_requests import request_from_form, resolve
+from app.pages import PageQuery
+from app.representations import represent
+from app.storage import delete_objects, new_video
+from core import job_states, jobs
+from core.clock import utc_now
+from core.errors import JobActiveError, JobFinishedError, JobNotFoundError, MalformedCursorError
+from core.tables import JobRow
+from stdo.resources import TERMINAL_JOB_STATES, Job, JobState, Page
+
+POLL_SECONDS = 2
+"""How often it is worth polling a job that has not ended."""
+
+MAX_EVENT_ID = 2**31 - 1
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=COMMON_PROBLEMS)
+
+
+class JobQuery(PageQuery):
+    """Which jobs to list."""
+
+    state: JobState | None = Field(default=None, description="Only jobs in this state.")
+    video_id: str | None = Field(default=None, pattern=IDENTIFIER_PATTERN, description="Only jobs of this video.")
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Upload a video and encode it",
+    operation_id="create_job_with_video",
+    openapi_extra=JOB_FORM,
+    responses={
+        202: example_of(examples.QUEUED_JOB, "Queued. `Location` is the job's address."),
+        **document(*UPLOAD_PROBLEMS, INVALID_SETTING),
+    },
+)
+def create_job_with_video(upload: JobUploadDep, services: ServicesDep, response: Response) -> Job:
+    """Stores a video and starts an encode of it. The video can be encoded again later, under its `video_id`."""
+    asked = request_from_form(upload.fields)
+    settings = resolve(asked.preset, asked.settings)
+    with new_video(services, upload) as (session, video):
+        row = jobs.create(session, video_id=video.id, preset=asked.preset, settings=settings, now=utc_now())
+        job = jobs.to_resource(row, None)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.get(
+    "",
+    summary="List the jobs",
+    operation_id="list_jobs",
+    responses={
+        200: example_of(examples.PAGE_OF_JOBS, "Some jobs, newest first."),
+        **document(MalformedCursorError()),
+    },
+)
+def list_jobs(session: SnapshotDep, query: Annotated[JobQuery, Query()]) -> Page[Job]:
+    """Jobs, newest first, in pages."""
+    return jobs.list_page(session, state=query.state, video_id=query.video_id, cursor=query.cursor, limit=query.limit)
+
+
+@router.get(
+    "/{job_id}",
+    summary="Get a job",
+    operation_id="get_job",
+    response_model=Job,
+    responses={
+        200: example_of(examples.TRAINING_JOB, "The job. `Retry-After` is there until it has ended."),
+        304: {"description": "It is what `If-None-Match` names."},
+        **document(JOB_NOT_FOUND),
+    },
+)
+def get_job(job_id: JobId, session: SnapshotDep, request: Request) -> Response:
+    """State, stage, and progress that never goes back; the bundle once the job has succeeded."""
+    job = jobs.get_resource(session, job_id)
+    return represent(request, job, retry_after_seconds=None if job.state in TERMINAL_JOB_STATES else POLL_SECONDS)
+
+
+def _first_event_wanted(
+    job_id: JobId,
+    services: ServicesDep,
+    last_event_id: Annotated[
+        int, Header(ge=0, le=MAX_EVENT_ID, description="The last event that the caller has; events follow it.")
+    ] = 0,
+) -> int:
+    """After which event to start. Raises JobNotFoundError, or NothingMoreError where the caller has them all."""
+    with services.database.snapshot() as session:
+        if session.get(JobRow, job_id) is None:
+            raise JobNotFoundError(job_id)
+    batch, ended = event_stream.events_after(services.database, job_id, last_event_id)
+    if ended and not batch:
+        raise NothingMoreError
+    return last_event_id
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Follow a job",
+    operation_id="stream_job_events",
+    response_class=EventSourceResponse,
+    responses={
+        204: {"description": "The caller has every event of a job that has ended. Browsers then stop reconnecting."},
+        **document(JOB_NOT_FOUND),
+    },
+)
+async def stream_job_events(
+    job_id: JobId, services: ServicesDep, after: Annotated[int, Depends(_first_event_wanted)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: the whole history of the job, then what happens, up to the event that ends it.
+
+    Each has an `id`, an `event` (`state` or `progress`) and a JobEvent as `data`. Send the last id as `Last-Event-ID`
+    to go on after a broken connection, as browsers do by themselves. Comments keep idle connections alive.
+    """
+    async for event in event_stream.follow(services.database, job_id, after=after):
+        yield event
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job",
+    operation_id="cancel_job",
+    responses={
+        202: example_of(examples.CANCELLING_JOB, "Cancelled, or about to be: its workers stop within seconds."),
+        **document(JOB_NOT_FOUND, JobFinishedError(examples.JOB_ID, "succeeded")),
+    },
+)
+def cancel_job(job_id: JobId, session: SessionDep) -> Job:
+    """Stops the work on a job. Asking again changes nothing; a job that has ended can't be cancelled."""
+    return jobs.to_resource(job_states.cancel(session, job_id, now=utc_now()), None)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Delete a job",
+    operation_id="delete_job",
+    responses=document(JOB_NOT_FOUND, JobActiveError(examples.JOB_ID, "training")),
+)
+def delete_job(job_id: JobId, session: SessionDep, services: ServicesDep) -> None:
+    """Deletes a job that has ended, and its bundle. The video stays."""
+    delete_objects(services, jobs.remove(session, job_id))

@@ -1,0 +1,21 @@
+"""The named recipes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.common_problems import COMMON_PROBLEMS
+from core.recipes import RECIPES
+from stdo.resources import Page, Preset
+
+router = APIRouter(prefix="/presets", tags=["presets"], responses=COMMON_PROBLEMS)
+
+
+@router.get("", summary="List the presets", operation_id="list_presets")
+def list_presets() -> Page[Preset]:
+    """Every preset with all its settings. A job names one, and may change any of its settings."""
+    presets = (
+        Preset(name=recipe.name, summary=recipe.summary, settings=recipe.settings.model_dump(mode="json"))
+        for recipe in RECIPES
+    )
+    return Page[Preset](items=tuple(presets), next_cursor=None)

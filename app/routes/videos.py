@@ -1,0 +1,123 @@
+"""Uploaded videos."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from app import examples
+from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, UPLOAD_PROBLEMS, VIDEO_NOT_FOUND
+from app.dependencies import ServicesDep, SessionDep, SnapshotDep, VideoId, VideoUploadDep
+from app.documentation import document, example_of
+from app.form_schemas import VIDEO_FORM
+from app.job_requests import JobRequest, require_json, resolve
+from app.pages import PageQuery
+from app.problems import MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
+from app.representations import represent
+from app.storage import delete_objects, new_video
+from core import jobs, videos
+from core.clock import utc_now
+from core.errors import MalformedCursorError, VideoInUseError, VideoRefusedError
+from stdo.resources import Job, Page, Video, VideoState
+
+PROBE_SECONDS = 1
+"""An uploaded video is worth another look after so long."""
+
+router = APIRouter(prefix="/videos", tags=["videos"], responses=COMMON_PROBLEMS)
+
+
+class VideoQuery(PageQuery):
+    """Which videos to list."""
+
+    state: VideoState | None = Field(default=None, description="Only videos in this state.")
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload a video",
+    operation_id="create_video",
+    response_model=Video,
+    openapi_extra=VIDEO_FORM,
+    responses={
+        201: example_of(examples.UPLOADED_VIDEO, "Stored; a worker probes it at once. `Location` is its address."),
+        **document(*UPLOAD_PROBLEMS),
+    },
+)
+def create_video(upload: VideoUploadDep, services: ServicesDep, response: Response) -> Video:
+    """Stores a video, to be encoded later by `POST /v1/videos/{video_id}/jobs`, as often as you like."""
+    with new_video(services, upload) as (_, row):
+        video = videos.to_resource(row)
+    response.headers["Location"] = f"/v1/videos/{video.id}"
+    return video
+
+
+@router.get(
+    "",
+    summary="List the videos",
+    operation_id="list_videos",
+    responses={
+        200: example_of(examples.PAGE_OF_VIDEOS, "Some videos, newest first."),
+        **document(MalformedCursorError()),
+    },
+)
+def list_videos(session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> Page[Video]:
+    """Uploaded videos, newest first, in pages."""
+    return videos.list_page(session, state=query.state, cursor=query.cursor, limit=query.limit)
+
+
+@router.get(
+    "/{video_id}",
+    summary="Get a video",
+    operation_id="get_video",
+    response_model=Video,
+    responses={
+        200: example_of(examples.READY_VIDEO, "The video."),
+        304: {"description": "It is what `If-None-Match` names."},
+        **document(VIDEO_NOT_FOUND),
+    },
+)
+def get_video(video_id: VideoId, session: SnapshotDep, request: Request) -> Response:
+    """What the file is and what an encode would normalise, once it was probed; or why it is refused."""
+    video = videos.to_resource(videos.get(session, video_id))
+    return represent(request, video, retry_after_seconds=PROBE_SECONDS if video.state == "uploaded" else None)
+
+
+@router.delete(
+    "/{video_id}",
+    status_code=204,
+    summary="Delete a video",
+    operation_id="delete_video",
+    responses=document(VIDEO_NOT_FOUND, VideoInUseError(examples.VIDEO_ID, (examples.JOB_ID,))),
+)
+def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) -> None:
+    """Deletes the video, its jobs and their bundles. Refused while one of its jobs has not ended."""
+    delete_objects(services, videos.remove(session, video_id))
+
+
+@router.post(
+    "/{video_id}/jobs",
+    status_code=202,
+    summary="Encode a video",
+    operation_id="create_job",
+    dependencies=[Depends(require_json)],
+    tags=["jobs"],
+    responses={
+        202: example_of(examples.QUEUED_JOB, "Queued. `Location` is the job's address."),
+        **document(
+            ProblemError(MALFORMED_JSON, "The body is not JSON: Expecting value, at character 0."),
+            VIDEO_NOT_FOUND,
+            VideoRefusedError(examples.VIDEO_ID, "The file has no video stream."),
+            ProblemError(UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."),
+            INVALID_SETTING,
+        ),
+    },
+)
+def create_job(video_id: VideoId, body: JobRequest, session: SessionDep, response: Response) -> Job:
+    """Starts an encode of an uploaded video. It need not have been probed yet."""
+    settings = resolve(body.preset, body.settings)
+    row = jobs.create(session, video_id=video_id, preset=body.preset, settings=settings, now=utc_now())
+    response.headers["Location"] = f"/v1/jobs/{row.id}"
+    return jobs.to_resource(row, None)
