@@ -28,6 +28,8 @@ PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.1
 STOP_GRACE_SECONDS = 5.0
 """Between the polite signal and the one that can't be ignored."""
+DEATH_SECONDS = 1.0
+"""A killed process is gone long before. One that its adoptive parent does not reap counts for so long."""
 LONGEST_LINE_BYTES = 64 * 1024
 STDERR_TAIL_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
@@ -73,7 +75,7 @@ def run_step(
             if step.seconds_without_progress > no_progress_seconds:
                 step.terminate()
                 raise StepCrashedError(
-                    f"The step made no progress for {no_progress_seconds:.0f} seconds and was stopped."
+                    f"The step was stopped after {no_progress_seconds:.0f} seconds without progress."
                 )
     step.judge()
 
@@ -118,6 +120,7 @@ class _Step:
             if not self.listen(0.0):
                 break
         self._process.wait()
+        self._wait_for_group()
         self._selector.close()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert stream is not None
@@ -168,6 +171,16 @@ class _Step:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return  # Everybody has gone.
+
+    def _wait_for_group(self) -> None:
+        """Let the killed die, for they may still be writing to the task's folder or hold memory of a GPU."""
+        deadline = time.monotonic() + DEATH_SECONDS
+        try:
+            while time.monotonic() < deadline:
+                os.killpg(self._process.pid, 0)
+                time.sleep(DEATH_SECONDS / 200)
+        except ProcessLookupError:
+            return
 
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data

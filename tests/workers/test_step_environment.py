@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from workers.step_environment import step_environment
+
+WORKER = {
+    "PATH": "/bin",
+    "HOME": "/home/worker",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "CUDA_VISIBLE_DEVICES": "1",
+    "STDO_DATABASE_URL": "postgresql://stdo:secret@database/stdo",
+    "STDO_S3_SECRET_ACCESS_KEY": "secret",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "PGPASSWORD": "secret",
+    "PYTHONPATH": "/elsewhere",
+    "LD_PRELOAD": "/elsewhere.so",
+    "TMPDIR": "/shared",
+}
+
+
+def test_nothing_but_what_a_step_needs(tmp_path: Path) -> None:
+    environment = step_environment(WORKER, temporary=tmp_path, threads=2)
+
+    assert environment == {
+        "PATH": "/bin",
+        "HOME": "/home/worker",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "TMPDIR": str(tmp_path),
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "OPENBLAS_NUM_THREADS": "2",
+    }
+
+
+def test_threads_by_setting_then_by_environment_then_all_cores(tmp_path: Path) -> None:
+    inherited = {"OMP_NUM_THREADS": "3"}
+
+    assert step_environment(inherited, temporary=tmp_path, threads=5)["OMP_NUM_THREADS"] == "5"
+    assert step_environment(inherited, temporary=tmp_path, threads=None)["OMP_NUM_THREADS"] == "3"
+    assert step_environment({}, temporary=tmp_path, threads=None)["OMP_NUM_THREADS"] == str(
+        len(os.sched_getaffinity(0))
+    )
