@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["stdo", "jstdo", "nas", "awdnn"]
 Partition = Literal["psnr", "time", "none"]
+Sharing = Literal["separate", "joint"]
 Architecture = Literal["espcn", "srcnn", "vdsr", "edsr", "wdsr", "vdsr-small", "edsr-small", "wdsr-small"]
 GeneralNetwork = Literal["espcn", "wdsr-small"]
 
-PARTITION_OF_METHOD: Mapping[Method, Partition] = {"stdo": "psnr", "jstdo": "psnr", "nas": "time", "awdnn": "none"}
+
+class MethodAxes(NamedTuple):
+    """The two choices that a method's name stands for."""
+
+    partition: Partition
+    """How patches are grouped: by f0's PSNR, by time, or not at all."""
+    sharing: Sharing
+    """What the groups' networks have in common: nothing, or everything (one network for all groups)."""
+
+
+METHODS: Mapping[Method, MethodAxes] = {
+    "stdo": MethodAxes("psnr", "separate"),
+    "jstdo": MethodAxes("psnr", "joint"),
+    "nas": MethodAxes("time", "separate"),
+    "awdnn": MethodAxes("none", "separate"),
+}
 
 
 class _Settings(BaseModel):
@@ -59,7 +76,8 @@ class PatchSettings(_Settings):
     width: Annotated[int, Field(ge=8, le=512)] = 48
     height: Annotated[int, Field(ge=8, le=512)] = 54
     halo: Annotated[int, Field(ge=0, le=16)] = Field(
-        default=4, description="Real neighbouring pixels around a patch that its network sees. 0 is the paper's setting."
+        default=4,
+        description="Real neighbouring pixels around a patch that its network sees. 0 is the paper's setting.",
     )
 
 
@@ -74,7 +92,8 @@ class TrainingSettings(_Settings):
 
     architecture: Architecture = "espcn"
     channels: Literal["rgb", "luma"] = Field(
-        default="rgb", description="`luma` restores luma alone and interpolates chroma: about a third cheaper on a client."
+        default="rgb",
+        description="`luma` restores luma alone and interpolates chroma: about a third cheaper on a client.",
     )
     start: Literal["general", "scratch"] = Field(
         default="general",
@@ -82,7 +101,9 @@ class TrainingSettings(_Settings):
         "scratch as in the paper.",
     )
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=4000, description="Optimiser steps over all networks together, so that methods compare at equal cost."
+        default=4000,
+        description="Optimiser steps over all networks together, so that methods compare at equal cost: each network "
+        "gets its equal share, the first ones a step more where it doesn't divide.",
     )
     batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(default=16, description="Patches a step.")
     learning_rate: Annotated[float, Field(gt=0, le=0.1)] = Field(
@@ -90,13 +111,14 @@ class TrainingSettings(_Settings):
     )
     final_learning_rate: Annotated[float, Field(ge=0, le=0.1)] = 4e-8
     patch_memory_mib: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
-        default=4096, description="Memory budget of one network's training patches; beyond it patches are sampled evenly."
+        default=4096,
+        description="Memory budget of one network's training patches; beyond it patches are sampled evenly.",
     )
     checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     joint_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         default=None,
-        description="jstdo: share of each chunk's patches in the joint set (rho of the paper's eq. 2), chunk 0 first: 1, "
-        "not increasing, the last 0. Default: a straight line from 1 to 0.",
+        description="jstdo: share of each chunk's patches in the joint set (rho of the paper's eq. 2), from chunk 0 on: "
+        "1, not increasing, the last 0. Default: a straight line from 1 to 0.",
     )
     joint_patch_count: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="jstdo: size of the joint set (mu of eq. 2); the middle shares are scaled to meet it."
@@ -107,7 +129,7 @@ class TrainingSettings(_Settings):
         shares = self.joint_shares
         if shares is None:
             return self
-        if not shares or shares[0] != 1 or any(later > earlier for earlier, later in zip(shares, shares[1:], strict=False)):
+        if not shares or shares[0] != 1 or any(later > earlier for earlier, later in pairwise(shares)):
             raise ValueError("joint_shares starts with 1 and does not increase")
         if len(shares) > 1 and shares[-1] != 0:
             raise ValueError("joint_shares ends with 0: the easiest chunk is left out")
@@ -142,9 +164,9 @@ class EncodingSettings(_Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         training = self.training
-        if training.start == "general" and training.architecture not in GeneralNetwork.__args__:
+        if training.start == "general" and training.architecture not in get_args(GeneralNetwork):
             raise ValueError(f"{training.architecture} has no general network: set training.start to scratch")
-        if self.method != "jstdo" and (training.joint_shares or training.joint_patch_count):
+        if self.sharing != "joint" and (training.joint_shares or training.joint_patch_count):
             raise ValueError("joint_shares and joint_patch_count belong to the method jstdo")
         if training.joint_shares is not None and len(training.joint_shares) != self.chunks.count:
             raise ValueError(f"joint_shares has {len(training.joint_shares)} values for {self.chunks.count} chunks")
@@ -153,7 +175,12 @@ class EncodingSettings(_Settings):
     @property
     def partition(self) -> Partition:
         """How patches are grouped: the first axis of a method."""
-        return PARTITION_OF_METHOD[self.method]
+        return METHODS[self.method].partition
+
+    @property
+    def sharing(self) -> Sharing:
+        """What the groups' networks have in common: the second axis of a method."""
+        return METHODS[self.method].sharing
 
     @property
     def chunk_count(self) -> int:
@@ -163,7 +190,12 @@ class EncodingSettings(_Settings):
     @property
     def network_count(self) -> int:
         """Networks to train: one a chunk, or a joint one."""
-        return 1 if self.method == "jstdo" else self.chunk_count
+        return 1 if self.sharing == "joint" else self.chunk_count
+
+    def steps_of_network(self, network_index: int) -> int:
+        """Optimiser steps of one network: its equal share of `training.steps`, at least one."""
+        share, rest = divmod(self.training.steps, self.network_count)
+        return max(1, share + (network_index < rest))
 
 
 class Recipe(_Settings):

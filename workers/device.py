@@ -1,0 +1,47 @@
+"""The device that networks run on, and the arithmetic it does natively."""
+
+from __future__ import annotations
+
+import torch
+
+from workers.errors import EncodingError
+
+
+class DeviceUnavailableError(EncodingError):
+    """The settings name a device that this machine doesn't have."""
+
+    type = "device_unavailable"
+    title = "The device is not available"
+
+
+def select_device(name: str) -> torch.device:
+    """`auto` (the first GPU, or the CPU where there is none), `cpu`, `cuda` or `cuda:<number>`.
+
+    Raises:
+        DeviceUnavailableError: the machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceUnavailableError(f"{name!r} is no device; use auto, cpu, cuda or cuda:<number>.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceUnavailableError(f"{name!r} is not supported; use auto, cpu, cuda or cuda:<number>.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceUnavailableError(f"There is no {name} here; use auto to take what the machine has.")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is done in hardware; elsewhere it is emulated, slower than float32."""
+    if device.type == "cuda":
+        native: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
