@@ -117,7 +117,7 @@ class TrainingSettings(_Settings):
     checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     joint_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         default=None,
-        description="jstdo: share of each chunk's patches in the joint set (rho of the paper's eq. 2), from chunk 0 on: "
+        description="jstdo: share of each chunk's patches in the joint set (rho of the paper's eq. 2), from chunk 0: "
         "1, not increasing, the last 0. Default: a straight line from 1 to 0.",
     )
     joint_patch_count: Annotated[int, Field(ge=1)] | None = Field(

@@ -1,4 +1,4 @@
-"""Work on several frames at once, in order, in bounded memory: numpy, torch and ONNX Runtime let go of Python's lock."""
+"""Work on several frames at once, in order and in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 def map_frames(function: Callable[[Item], Result], frames: Iterable[Item]) -> Iterator[Result]:
     """`function` of each frame, in order, on as many threads as torch has been given.
 
-    One thread a frame scales better than several threads on each: torch's own threads are taken down to one meanwhile.
-    At most twice as many frames as threads are in memory.
+    numpy, torch and ONNX Runtime let go of Python's lock, and one thread a frame scales better than several threads on
+    each: torch's own threads are taken down to one meanwhile. At most twice as many frames as threads are in memory.
     """
     threads = torch.get_num_threads()
     pending: deque[Future[Result]] = deque()

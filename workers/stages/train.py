@@ -17,6 +17,7 @@ from core.recipes import EncodingSettings
 from models.general import general_network_sha256, load_general_network
 from models.registry import build_network, find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
+from workers.device import device_name
 from workers.frame_pairs import VideoFiles, patch_grid
 from workers.overfitting import CheckpointPlan, Schedule, overfit
 from workers.progress import Progress
@@ -33,11 +34,14 @@ class TrainedNetwork:
     patch_count: int
     """Patches that it was trained on."""
     steps: int
+    device: str
+    """What it was trained on: `cpu`, or the GPU's name."""
 
     def save(self, path: Path) -> None:
         """Write as safetensors; a reader never sees half a file."""
         unfinished = path.with_suffix(".unfinished")
-        save_file(self.weights, unfinished, metadata={"patch_count": str(self.patch_count), "steps": str(self.steps)})
+        facts = {"patch_count": str(self.patch_count), "steps": str(self.steps), "device": self.device}
+        save_file(self.weights, unfinished, metadata=facts)
         unfinished.replace(path)
 
     @classmethod
@@ -46,7 +50,12 @@ class TrainedNetwork:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata()
             weights = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
-        return cls(weights=weights, patch_count=int(metadata["patch_count"]), steps=int(metadata["steps"]))
+        return cls(
+            weights=weights,
+            patch_count=int(metadata["patch_count"]),
+            steps=int(metadata["steps"]),
+            device=metadata["device"],
+        )
 
     def network(self, settings: EncodingSettings) -> nn.Module:
         """The network itself, in eval mode."""
@@ -77,7 +86,7 @@ def train_network(
     patches = _gather(video, plan, settings, network_index, device)
     network = starting_network(settings, network_index)
     if not len(patches):
-        return _trained(network, patch_count=0, steps=0)
+        return _trained(network, patch_count=0, steps=0, device=device)
     if find_architecture(settings.training.architecture).weight_norm:
         add_weight_norm(network)
     overfit(
@@ -99,7 +108,7 @@ def train_network(
         device=device,
         report=lambda done: report("train", done, steps, "steps"),
     )
-    return _trained(network, patch_count=len(patches), steps=steps)
+    return _trained(network, patch_count=len(patches), steps=steps, device=device)
 
 
 def starting_network(settings: EncodingSettings, network_index: int) -> nn.Module:
@@ -143,7 +152,7 @@ def _gather(
     return gather_patches(frames, numbers, picture=picture, grid=grid, channels=channels, device=device)
 
 
-def _trained(network: nn.Module, *, patch_count: int, steps: int) -> TrainedNetwork:
+def _trained(network: nn.Module, *, patch_count: int, steps: int, device: torch.device) -> TrainedNetwork:
     plain = fold_weight_norm(network).cpu().state_dict()
     weights = {key: value.detach().float().contiguous() for key, value in plain.items()}
-    return TrainedNetwork(weights=weights, patch_count=patch_count, steps=steps)
+    return TrainedNetwork(weights=weights, patch_count=patch_count, steps=steps, device=device_name(device))

@@ -1,0 +1,131 @@
+"""Put the parts of a bundle together: the low-resolution stream, a decoder on the delivered files, the manifest."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from core.recipes import EncodingSettings
+from models.general import general_network_sha256
+from stdo.manifest import (
+    FileEntry,
+    LowResStream,
+    Manifest,
+    Network,
+    PatchGrid,
+    PatchIndex,
+    Picture,
+    Provenance,
+    Quality,
+)
+from stdo.patch_index import decode_segment
+from stdo.upscale import OnnxUpscaler
+from workers.ffmpeg import FFmpeg
+from workers.frame_pairs import patch_grid
+from workers.stages.evaluate import Decoder, Evaluation
+from workers.stages.export import file_entry, network_bytes
+from workers.stages.low_res import LowResVideo
+from workers.stages.probe import SourceInfo
+from workers.stages.train import TrainedNetwork
+from workers.work_folder import WorkFolder
+
+
+def copy_low_res(files: WorkFolder, low_res: LowResVideo) -> LowResStream:
+    """Put the low-resolution stream into the bundle's folder."""
+    path = files.bundle / "low_res.mp4"
+    shutil.copyfile(files.low_res, path)
+    return LowResStream(
+        **file_entry(files.bundle, path).model_dump(),
+        codec=low_res.codec,
+        lossless=low_res.lossless,
+        audio_codec=low_res.audio_codec,
+    )
+
+
+def delivered_decoder(
+    bundle: Path,
+    networks: Sequence[Network],
+    patch_index: PatchIndex,
+    trained: Sequence[TrainedNetwork],
+    settings: EncodingSettings,
+    *,
+    picture: Picture,
+    grid: PatchGrid,
+) -> Decoder:
+    """What a client decodes with, from the files in the bundle's folder."""
+    delivered = [(bundle / network.path).read_bytes() for network in networks]
+    exact = [network_bytes(network, settings, precision="fp32") for network in trained]
+    index = [
+        decode_segment(
+            (bundle / segment.path).read_bytes(),
+            frame_count=segment.frame_count,
+            patch_count=grid.rows * grid.columns,
+        )
+        for segment in patch_index.segments
+    ]
+    return Decoder(
+        picture=picture,
+        grid=grid,
+        network_of_patch=np.concatenate(index),
+        delivered=[_upscaler(model, settings) for model in delivered],
+        exact=[_upscaler(model, settings) for model in exact],
+    )
+
+
+def assemble_manifest(
+    *,
+    bundle_id: str,
+    created_at: datetime,
+    info: SourceInfo,
+    settings: EncodingSettings,
+    low_res: LowResStream,
+    networks: tuple[Network, ...],
+    patch_index: PatchIndex,
+    evaluation: Evaluation,
+    quality_files: tuple[FileEntry, ...],
+    device: str,
+    ffmpeg: FFmpeg,
+) -> Manifest:
+    """The manifest of a bundle whose files are all written. `device` is what the networks were trained on."""
+    picture = info.picture(settings.scale)
+    return Manifest(
+        bundle_id=bundle_id,
+        created_at=created_at,
+        source=info.source,
+        picture=picture,
+        patch_grid=patch_grid(picture, settings),
+        low_res=low_res,
+        networks=networks,
+        patch_index=patch_index,
+        quality=Quality(
+            restored=evaluation.quality("restored"),
+            bicubic=evaluation.quality("bicubic"),
+            lanczos=evaluation.quality("lanczos"),
+            f0=evaluation.quality("f0"),
+            precision_loss=evaluation.precision_loss,
+            files=quality_files,
+        ),
+        provenance=Provenance(
+            method=settings.method,
+            settings=settings.model_dump(mode="json"),
+            software=_software(settings, ffmpeg),
+            device=device,
+        ),
+    )
+
+
+def _upscaler(model: bytes, settings: EncodingSettings) -> OnnxUpscaler:
+    # One thread each: frames are restored side by side (workers.frame_threads).
+    return OnnxUpscaler(model, scale=settings.scale, channels=settings.training.channels, threads=1)
+
+
+def _software(settings: EncodingSettings, ffmpeg: FFmpeg) -> dict[str, str]:
+    packages = {name: version(name) for name in ("stdo", "torch", "onnxruntime", "numpy")}
+    general = general_network_sha256(settings.general_network, settings.scale)
+    return {**packages, "python": platform.python_version(), "ffmpeg": ffmpeg.version(), "general_network": general}

@@ -1,0 +1,134 @@
+"""The encoding pipeline from top to bottom: prepare, train (once a network), finish. A table of contents of stages/.
+
+Paths and values in, files out; no rows, no queues, no HTTP. Each part may run in another process and on another machine
+than the one before: all that it needs is the source and the files of its work folder.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from core.recipes import EncodingSettings
+from stdo.manifest import Manifest
+from workers.assembly import assemble_manifest, copy_low_res, delivered_decoder
+from workers.device import select_device
+from workers.ffmpeg import FFmpeg
+from workers.frame_pairs import VideoFiles, patch_grid
+from workers.progress import Progress
+from workers.quality_files import write_quality_files
+from workers.stages.chunks import ChunkPlan, plan_chunks
+from workers.stages.evaluate import evaluate
+from workers.stages.export import export_networks, export_patch_index
+from workers.stages.low_res import LowResVideo, encode_low_res
+from workers.stages.probe import SourceInfo, SourceLimits, probe_source
+from workers.stages.score import PatchScores, score_patches
+from workers.stages.train import TrainedNetwork, train_network
+from workers.work_folder import WorkFolder
+
+
+def prepare(
+    source: Path,
+    settings: EncodingSettings,
+    work: Path,
+    *,
+    device: str,
+    report: Progress,
+    limits: SourceLimits,
+    ffmpeg: FFmpeg,
+) -> ChunkPlan:
+    """Probe, encode the low-resolution stream, score its patches, group them.
+
+    Returns:
+        The plan; its `used_network_count` says how many networks there are to train.
+    """
+    files = WorkFolder(root=work)
+    info = probe_source(source, limits=limits, report=report)
+    files.source_info.write_text(info.model_dump_json())
+    low_res = encode_low_res(source, info, settings, files.low_res, report, program=ffmpeg)
+    files.low_res_info.write_text(low_res.model_dump_json())
+    video = VideoFiles(source=source, low_res=files.low_res, info=info, ffmpeg=ffmpeg)
+    scores = score_patches(video, settings, device=select_device(device), report=report)
+    scores.save(files.scores)
+    plan = plan_chunks(scores, settings)
+    plan.save(files.plan)
+    report("chunks", 1, 1, "files")
+    return plan
+
+
+def train(
+    source: Path,
+    settings: EncodingSettings,
+    work: Path,
+    network_index: int,
+    *,
+    device: str,
+    report: Progress,
+    ffmpeg: FFmpeg,
+) -> TrainedNetwork:
+    """Overfit one of the planned networks, from its checkpoint where there is one."""
+    files = WorkFolder(root=work)
+    trained = train_network(
+        _video(source, files, ffmpeg),
+        ChunkPlan.load(files.plan),
+        settings,
+        network_index,
+        checkpoint=files.checkpoint(network_index),
+        device=select_device(device),
+        report=report,
+    )
+    trained.save(files.network(network_index))
+    return trained
+
+
+def finish(
+    source: Path,
+    settings: EncodingSettings,
+    work: Path,
+    *,
+    bundle_id: str,
+    created_at: datetime,
+    report: Progress,
+    ffmpeg: FFmpeg,
+) -> Manifest:
+    """Export what was trained, measure it as a client would see it, and complete the bundle in `work`/bundle.
+
+    Args:
+        created_at: goes into the manifest; nothing else in a bundle depends on the time it is made.
+
+    Returns:
+        The manifest, which is written last.
+    """
+    files = WorkFolder(root=work)
+    video, plan, scores = _video(source, files, ffmpeg), ChunkPlan.load(files.plan), PatchScores.load(files.scores)
+    picture = video.info.picture(settings.scale)
+    grid = patch_grid(picture, settings)
+    trained = [TrainedNetwork.load(files.network(index)) for index in range(plan.used_network_count)]
+    networks = export_networks(trained, settings, files.bundle, report)
+    patch_index = export_patch_index(plan.network_of_patch, picture, files.bundle)
+    low_res = copy_low_res(files, LowResVideo.model_validate_json(files.low_res_info.read_bytes()))
+    decoder = delivered_decoder(files.bundle, networks, patch_index, trained, settings, picture=picture, grid=grid)
+    evaluation = evaluate(video, decoder, scores, report)
+    quality_files = write_quality_files(
+        files.bundle, evaluation=evaluation, scores=scores, segments=patch_index.segments, picture=picture, grid=grid
+    )
+    manifest = assemble_manifest(
+        bundle_id=bundle_id,
+        created_at=created_at,
+        info=video.info,
+        settings=settings,
+        low_res=low_res,
+        networks=networks,
+        patch_index=patch_index,
+        evaluation=evaluation,
+        quality_files=quality_files,
+        device=", ".join(sorted({network.device for network in trained})),
+        ffmpeg=ffmpeg,
+    )
+    (files.bundle / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+    return manifest
+
+
+def _video(source: Path, files: WorkFolder, ffmpeg: FFmpeg) -> VideoFiles:
+    info = SourceInfo.model_validate_json(files.source_info.read_bytes())
+    return VideoFiles(source=source, low_res=files.low_res, info=info, ffmpeg=ffmpeg)
