@@ -42,6 +42,9 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+schema: $(VENV)/.dev ## Generate the manifest's JSON Schema anew
+	$(BIN)/python -m stdo.schema
+
 pretrain: $(VENV)/.dev ## Train the general networks f0 anew: PHOTOS=folder (models/weights/MODEL_CARD.md says from where)
 	@test -n "$(PHOTOS)" || { echo "Say where the photographs are: make pretrain PHOTOS=folder"; exit 2; }
 	$(BIN)/python -m pretraining train --photos "$(PHOTOS)"

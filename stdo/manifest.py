@@ -6,10 +6,9 @@ some) and refuses a major version that it doesn't know.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
@@ -20,10 +19,14 @@ RelativePath = Annotated[
     Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=255),
 ]
 Scale = Literal[2, 3, 4]
+ByteCount = Annotated[int, Field(ge=0, lt=2**53)]
+PictureSize = Annotated[int, Field(gt=0, le=16_384)]
+FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Attribute docstrings become the descriptions of the JSON Schema.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class Rational(_Frozen):
@@ -37,7 +40,7 @@ class FileEntry(_Frozen):
     """A file of the bundle, by its path relative to the manifest's folder."""
 
     path: RelativePath
-    byte_count: Annotated[int, Field(ge=0)]
+    byte_count: ByteCount
     sha256: Sha256
 
 
@@ -86,13 +89,15 @@ class Picture(_Frozen):
     """Geometry and time of the restored picture. All sizes in pixels."""
 
     scale: Scale
-    display_width: Annotated[int, Field(gt=0)]
+    display_width: PictureSize
     """Width of the restored picture; what exceeds it to the right is cut off."""
-    display_height: Annotated[int, Field(gt=0)]
+    display_height: PictureSize
+    """Likewise; what exceeds it at the bottom is cut off."""
     lr_width: Annotated[int, Field(gt=0, multiple_of=2)]
     """2 * ceil(display_width / (2 * scale))"""
     lr_height: Annotated[int, Field(gt=0, multiple_of=2)]
-    frame_count: Annotated[int, Field(gt=0)]
+    """2 * ceil(display_height / (2 * scale))"""
+    frame_count: FrameCount
     average_frame_rate: Rational
     variable_frame_rate: bool
     """Each frame's own time is the presentation timestamp of its low-resolution frame."""
@@ -103,12 +108,13 @@ class Picture(_Frozen):
 class PatchGrid(_Frozen):
     """How a low-resolution frame is cut into patches. All sizes in low-resolution pixels."""
 
-    patch_width: Annotated[int, Field(gt=0)]
-    patch_height: Annotated[int, Field(gt=0)]
+    patch_width: Annotated[int, Field(gt=0, le=1024)]
+    patch_height: Annotated[int, Field(gt=0, le=1024)]
     columns: Annotated[int, Field(gt=0)]
     """ceil(lr_width / patch_width); the last column may reach beyond the frame."""
     rows: Annotated[int, Field(gt=0)]
-    halo: Annotated[int, Field(ge=0)]
+    """ceil(lr_height / patch_height); likewise."""
+    halo: Annotated[int, Field(ge=0, le=64)]
     """Neighbouring pixels around a patch that its network sees and whose output is cut off."""
     edge: Literal["replicate"] = "replicate"
     """Pixels beyond the frame repeat the nearest pixel of the frame."""
@@ -128,20 +134,24 @@ class Network(FileEntry):
     coding: str = "onnx"
     """How the weights are written. A reader refuses a coding that it doesn't know."""
     architecture: str
+    """Its name, such as `espcn`. For people."""
     channels: Literal["rgb", "luma"]
     """What it reads and writes: R'G'B', or luma alone (chroma is then interpolated)."""
     input_frames: tuple[int, ...] = (0,)
     """Frames read, relative to the restored one. (0,) is this frame alone."""
     precision: Literal["int8", "fp16", "fp32"]
+    """How exact the delivered weights are."""
     parameter_count: Annotated[int, Field(gt=0)]
     multiply_accumulates_per_lr_pixel: Annotated[float, Field(gt=0)]
+    """What restoring one low-resolution pixel costs."""
 
 
 class PatchIndexSegment(FileEntry):
     """The patch index of some whole, consecutive frames."""
 
     first_frame: Annotated[int, Field(ge=0)]
-    frame_count: Annotated[int, Field(gt=0)]
+    """Number of its first frame, counted from 0 in order of presentation."""
+    frame_count: FrameCount
 
 
 class PatchIndex(_Frozen):
@@ -205,7 +215,8 @@ class Manifest(_Frozen):
     format: Literal["stdo-bundle"] = "stdo-bundle"
     format_version: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$")] = FORMAT_VERSION
     bundle_id: str
-    created_at: datetime
+    created_at: AwareDatetime
+    """With its offset from UTC."""
     source: Source
     picture: Picture
     patch_grid: PatchGrid

@@ -15,6 +15,8 @@ from stdo.patch_grid import low_res_size, make_patch_grid
 MANIFEST_NAME = "manifest.json"
 MANIFEST_MAX_BYTES = 64 << 20
 """Far above any real manifest; keeps a reader from loading whatever lies at an address."""
+SEGMENT_MAX_NUMBERS = 1 << 26
+"""Numbers in one segment of the patch index: what a reader must be ready to hold in memory."""
 NETWORK_CODING = "onnx"
 PATCH_INDEX_CODING = "delta-zlib"
 _SHOWN_FAULTS = 5
@@ -39,7 +41,7 @@ def parse_manifest(data: bytes) -> Manifest:
     _check_version(document.get("format_version"))
     _check_codings(document)
     try:
-        manifest = Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate_json(data, strict=True)
     except ValidationError as error:
         raise InvalidManifestError(_summary([_fault(detail) for detail in error.errors()])) from error
     if faults := list(_broken_rules(manifest)):
@@ -107,6 +109,8 @@ def _broken_rules(manifest: Manifest) -> Iterator[str]:
         if segment.first_frame != next_frame:
             yield f"patch_index.segments.{number}: starts at frame {segment.first_frame}, not {next_frame}"
         next_frame = segment.first_frame + segment.frame_count
+        if segment.frame_count * grid.rows * grid.columns > SEGMENT_MAX_NUMBERS:
+            yield f"patch_index.segments.{number}: holds more than {SEGMENT_MAX_NUMBERS} numbers"
     if next_frame != picture.frame_count:
         yield f"patch_index.segments: they end at frame {next_frame} of {picture.frame_count}"
     paths = [MANIFEST_NAME, *(entry.path for entry in manifest.all_files())]
