@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import sys
 from pathlib import Path
 from threading import Event
-from typing import Annotated
-
-import typer
+from typing import get_args
 
 from core.errors import SettingsError
-from core.settings import Settings, load_settings
+from core.settings import load_settings
 from core.tables import QueueName
 
-# The commands import what they need themselves: a worker must not load what its steps use, nor a step what the worker
-# uses.
-
-app = typer.Typer(help="The workers of the encoding service.", no_args_is_help=True, pretty_exceptions_enable=False)
+# Each command imports what it needs itself: a step has no use for Celery, and starts the sooner without it.
 
 
-@app.command()
-def run(
-    queue: Annotated[list[QueueName], typer.Option(help="A queue to work on. Repeatable.")],
-    concurrency: Annotated[int, typer.Option(min=1, help="Tasks at a time; each uses all threads of a step.")] = 1,
-) -> None:
-    """Work on tasks until SIGTERM."""
+def main() -> int:
+    """Carry out one command; the process's exit status."""
+    arguments = _parser().parse_args()
+    try:
+        status: int = arguments.command(arguments)
+    except SettingsError as error:
+        sys.exit(error.detail)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers", description="The workers of the encoding service.")
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("run", help="work on tasks until SIGTERM")
+    run.add_argument(
+        "--queue",
+        action="append",
+        required=True,
+        choices=get_args(QueueName),
+        help="a queue to work on; can be repeated",
+    )
+    run.add_argument(
+        "--concurrency", type=_positive, default=1, help="tasks at a time, each of which uses all threads of a step"
+    )
+    run.set_defaults(command=_run)
+
+    beat = commands.add_parser("beat", help="take back what dead workers held, and send again what was lost")
+    beat.set_defaults(command=_beat)
+
+    step = commands.add_parser("step", help="one step of an encode; started by a worker, never by hand")
+    step.add_argument("spec", type=Path, help="file that says what to do")
+    step.set_defaults(command=_step)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from workers.celery import run_worker
 
     _log_to_stderr()
-    sys.exit(run_worker(_settings(), queue, concurrency=concurrency))
+    return run_worker(load_settings(), arguments.queue, concurrency=arguments.concurrency)
 
 
-@app.command()
-def beat() -> None:
-    """Take back what dead workers held, and send again what was lost, until SIGTERM."""
+def _beat(_: argparse.Namespace) -> int:
     from workers.beat import run_beat
 
     shutdown = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: shutdown.set())
     _log_to_stderr()
-    run_beat(_settings(), shutdown=shutdown)
+    run_beat(load_settings(), shutdown=shutdown)
+    return 0
 
 
-@app.command()
-def step(spec: Path) -> None:
-    """One step of an encode; started by a worker, never by hand."""
-    from workers.step import run as run_step
+def _step(arguments: argparse.Namespace) -> int:
+    from workers.step import run_step
 
-    sys.exit(run_step(spec))
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except SettingsError as error:
-        sys.exit(error.detail)
+    return run_step(arguments.spec)
 
 
 def _log_to_stderr() -> None:
@@ -65,4 +88,4 @@ def _log_to_stderr() -> None:
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(main())

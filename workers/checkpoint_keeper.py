@@ -60,16 +60,15 @@ class CheckpointKeeper:
             return False
         # The step replaces the file at any moment. A link holds on to one version of it during the upload.
         snapshot = self._path.with_suffix(".uploading")
-        snapshot.unlink(missing_ok=True)
-        os.link(self._path, snapshot)
         try:
+            os.link(self._path, snapshot)
             self._store.put_file(self._key, snapshot)
         except (ServiceError, OSError):
             # Training goes on without: the next checkpoint is tried again.
             logger.warning("the checkpoint %s could not be uploaded", self._key, exc_info=True)
             return True
         finally:
-            snapshot.unlink()
+            snapshot.unlink(missing_ok=True)
         self._kept = version
         return True
 

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from workers import pipeline
+from workers.ffmpeg import FFmpeg
 from workers.progress import Progress
-from workers.step_spec import PREPARED_NAME, FinishStep, PreparedNetworks, PrepareStep, TrainStep
+from workers.step_spec import FinishStep, PreparedNetworks, PrepareStep, TrainStep
 
 
 def carry_out(spec: PrepareStep | TrainStep | FinishStep, report: Progress) -> None:
     """Run one part of the pipeline. Raises workers.errors.EncodingError."""
+    ffmpeg = FFmpeg() if spec.ffmpeg_path is None else FFmpeg(executable=spec.ffmpeg_path)
     match spec:
         case PrepareStep():
-            plan = pipeline.prepare(spec.source, spec.settings, spec.work, device=spec.device, report=report)
-            prepared = PreparedNetworks(network_count=plan.used_network_count)
-            (spec.work / PREPARED_NAME).write_text(prepared.model_dump_json())
+            plan = pipeline.prepare(
+                spec.source,
+                spec.settings,
+                spec.work,
+                device=spec.device,
+                report=report,
+                limits=spec.limits,
+                ffmpeg=ffmpeg,
+            )
+            PreparedNetworks(network_count=plan.used_network_count).save(spec.work)
         case TrainStep():
-            pipeline.train(spec.source, spec.settings, spec.work, spec.network_index, device=spec.device, report=report)
+            pipeline.train(
+                spec.source,
+                spec.settings,
+                spec.work,
+                spec.network_index,
+                device=spec.device,
+                report=report,
+                ffmpeg=ffmpeg,
+            )
         case FinishStep():
             pipeline.finish(
                 spec.source,
@@ -23,6 +40,6 @@ def carry_out(spec: PrepareStep | TrainStep | FinishStep, report: Progress) -> N
                 spec.work,
                 bundle_id=spec.bundle_id,
                 created_at=spec.created_at,
-                device=spec.device,
                 report=report,
+                ffmpeg=ffmpeg,
             )

@@ -20,6 +20,7 @@ from stdo.resources import ProgressUnit, Stage
 from workers.errors import EncodingError
 from workers.stages.probe import probe_source
 from workers.step_spec import EXIT_FAILURE, SPEC, ProbeStep, StepLine
+from workers.work_folder import WorkFolder
 
 PROGRESS_SECONDS = 0.5
 """Shortest distance of two progress lines, the first and the last of a stage apart."""
@@ -29,7 +30,7 @@ OUT_OF_MEMORY_SCORE = 500
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-def run(spec_path: Path) -> int:
+def run_step(spec_path: Path) -> int:
     """Carry out the step that the file describes; its exit status."""
     faulthandler.enable()
     speaker = Speaker(_take_over_stdout())
@@ -40,7 +41,7 @@ def run(spec_path: Path) -> int:
         if isinstance(spec, ProbeStep):
             _limit_memory(PROBE_MEMORY_BYTES)
             info = probe_source(spec.source, limits=spec.limits, report=speaker.progress)
-            (spec.work / "source_info.json").write_text(info.model_dump_json())
+            WorkFolder(root=spec.work).source_info.write_text(info.model_dump_json())
         else:
             # Imported here, since it takes seconds and a probe needs nothing of it.
             from workers.encoding_step import carry_out

@@ -48,7 +48,7 @@ class StepFailedError(Exception):
 
 
 class StepCrashedError(Exception):
-    """The machinery failed: trying again may work. The message says how the step ended."""
+    """The machinery failed: trying again may work. The message says how the step ended, as part of a sentence."""
 
 
 def run_step(
@@ -75,7 +75,7 @@ def run_step(
             if step.seconds_without_progress > no_progress_seconds:
                 step.terminate()
                 raise StepCrashedError(
-                    f"The step was stopped after {no_progress_seconds:.0f} seconds without progress."
+                    f"the step was stopped after {no_progress_seconds:.0f} seconds without progress"
                 )
     step.judge()
 
@@ -210,7 +210,7 @@ class _Step:
 def _explain(status: int, stderr_tail: str) -> str:
     last_line = stderr_tail.splitlines()[-1][:300] if stderr_tail else "it left no message"
     if status == -signal.SIGKILL:
-        return f"The step was killed, most likely by the system for want of memory ({last_line})."
+        return f"the step was killed, most likely by the system for want of memory ({last_line})"
     if status < 0:
-        return f"The step was ended by signal {-status} ({last_line})."
-    return f"The step ended with status {status} ({last_line})."
+        return f"the step was ended by signal {-status} ({last_line})"
+    return f"the step ended with status {status} ({last_line})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -34,19 +34,23 @@ class ProbeStep(_Step):
 
 class _EncodingStep(_Step):
     settings: EncodingSettings
+    ffmpeg_path: Path | None
+    """The ffmpeg program; None for the one that comes with the service."""
+
+
+class _NetworkStep(_EncodingStep):
     device: str
     """Where networks run: auto, cpu, cuda or cuda:<n>."""
-    ffmpeg_path: Path | None
 
 
-class PrepareStep(_EncodingStep):
+class PrepareStep(_NetworkStep):
     """All stages up to the plan of the networks."""
 
     kind: Literal["prepare"] = "prepare"
     limits: SourceLimits
 
 
-class TrainStep(_EncodingStep):
+class TrainStep(_NetworkStep):
     """Train one network."""
 
     kind: Literal["train"] = "train"
@@ -72,14 +76,22 @@ class StepLine(_Frozen):
     failure: Failure | None = None
 
 
-PREPARED_NAME = "prepared.json"
-
-
 class PreparedNetworks(_Frozen):
-    """What a prepare step leaves in PREPARED_NAME: how many networks there are to train."""
+    """How many networks there are to train: what a prepare step leaves for its task."""
 
     network_count: Annotated[int, Field(ge=1)]
 
+    def save(self, work: Path) -> None:
+        """Write to the work folder."""
+        (work / _PREPARED_NAME).write_text(self.model_dump_json())
+
+    @classmethod
+    def load(cls, work: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls.model_validate_json((work / _PREPARED_NAME).read_bytes())
+
+
+_PREPARED_NAME = "prepared.json"
 
 EXIT_FAILURE = 3
 """The step has said why the video or its settings can't work. Any other status but 0 blames the machinery."""

@@ -29,8 +29,9 @@ from workers.publishing import publish
 from workers.scratch import scratch_folder
 from workers.stages.probe import SourceInfo, SourceLimits
 from workers.step_process import StepCrashedError, StepFailedError
-from workers.step_spec import PREPARED_NAME, FinishStep, PreparedNetworks, PrepareStep, ProbeStep, TrainStep
+from workers.step_spec import FinishStep, PreparedNetworks, PrepareStep, ProbeStep, TrainStep
 from workers.stop_signal import StoppedError, StopReason, StopSignal
+from workers.work_folder import WorkFolder
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def probe_video(attempt: Attempt) -> Probed:
     """What is the uploaded file?"""
     source = attempt.fetch_source()
     attempt.run(ProbeStep(source=source, work=attempt.work, limits=_limits(attempt.worker.settings)))
-    info = SourceInfo.model_validate_json((attempt.work / "source_info.json").read_bytes())
+    info = SourceInfo.model_validate_json(WorkFolder(root=attempt.work).source_info.read_bytes())
     return Probed(source=info.source)
 
 
@@ -76,8 +77,7 @@ def prepare_job(attempt: Attempt) -> Prepared:
         )
     )
     attempt.store_outputs()
-    prepared = PreparedNetworks.model_validate_json((attempt.work / PREPARED_NAME).read_bytes())
-    return Prepared(network_count=prepared.network_count)
+    return Prepared(network_count=PreparedNetworks.load(attempt.work).network_count)
 
 
 def train_network(attempt: Attempt) -> Trained:
@@ -85,7 +85,7 @@ def train_network(attempt: Attempt) -> Trained:
     settings, index = attempt.worker.settings, attempt.claim.network_index
     assert index is not None
     inputs = attempt.fetch_outputs_of_earlier_tasks()
-    checkpoint = attempt.work / f"checkpoint_{index}.safetensors"
+    checkpoint = WorkFolder(root=attempt.work).checkpoint(index)
     key = work_key(attempt.job_id, checkpoint.name)
     attempt.fetch_checkpoint(key, checkpoint)
     spec = TrainStep(
@@ -112,7 +112,6 @@ def finish_job(attempt: Attempt) -> Finished:
             source=attempt.fetch_source(),
             work=attempt.work,
             settings=attempt.encoding,
-            device=settings.device,
             ffmpeg_path=settings.ffmpeg_path,
             bundle_id=attempt.job_id,
             created_at=claim.job_created_at,
@@ -124,7 +123,7 @@ def finish_job(attempt: Attempt) -> Finished:
         attempt.keeper.report(report)
 
     prefix = bundle_prefix(attempt.job_id, claim.attempt)
-    bundle = publish(attempt.work / "bundle", store=attempt.worker.store, prefix=prefix, report=report)
+    bundle = publish(WorkFolder(root=attempt.work).bundle, store=attempt.worker.store, prefix=prefix, report=report)
     return Finished(bundle=bundle)
 
 
@@ -164,8 +163,10 @@ def _attempt(worker: Worker, claim: Claim) -> _Outcome:
     except Exception as error:
         # Whatever it was: the row must say so at once, and not only when the lease has run out.
         logger.exception("the task %s could not be carried out", claim.task_id)
-        detail = error.detail if isinstance(error, ServiceError) else f"{type(error).__name__} in the worker."
-        return _Failed(failure=_trouble(detail), infrastructure=True)
+        reason = (
+            error.detail.rstrip(".") if isinstance(error, ServiceError) else f"{type(error).__name__} in the worker"
+        )
+        return _Failed(failure=_trouble(reason), infrastructure=True)
 
 
 def _record(session: Session, claim: Claim, outcome: _Outcome, settings: Settings) -> None:

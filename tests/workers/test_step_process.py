@@ -103,17 +103,17 @@ def test_a_failure_line_and_status_3_are_the_videos_fault() -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("import sys; sys.exit(3)", "The step ended with status 3 (it left no message)."),
-        ("raise OSError('no space left')", "The step ended with status 1 (OSError: no space left)."),
-        ("import os; os.kill(os.getpid(), 9)", "The step was killed, most likely by the system for want of memory"),
-        ("import os; os.kill(os.getpid(), 11)", "The step was ended by signal 11"),
+        ("import sys; sys.exit(3)", "the step ended with status 3 (it left no message)"),
+        ("raise OSError('no space left')", "the step ended with status 1 (OSError: no space left)"),
+        ("import os; os.kill(os.getpid(), 9)", "the step was killed, most likely by the system for want of memory"),
+        ("import os; os.kill(os.getpid(), 11)", "the step was ended by signal 11"),
         (
             """
             import sys
             print('{"failure": {"type": "no_frames", "title": "No frames", "detail": "None."}}')
             sys.exit(1)
             """,
-            "The step ended with status 1",
+            "the step ended with status 1",
         ),
     ],
 )
