@@ -1,0 +1,180 @@
+"""What is done to an unusual source so that the rest of the pipeline meets one kind of picture only, and what is said
+about it: upright, progressive, square pixels, 8-bit 4:2:0, one sound track, usable times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from stdo.manifest import Colour, Normalisation
+from workers.colour import colour_parameters, convert_colour
+from workers.ffmpeg import FFmpeg, VideoFilter
+from workers.orientation import Orientation, read_orientation
+from workers.source_file import ReadSource
+from workers.timeline import Timeline
+
+_LARGEST_PIXEL_ASPECT = 4
+"""A sample aspect ratio beyond this, or below its inverse, is taken for a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalisedPicture:
+    """The picture that all later stages see."""
+
+    width: int
+    height: int
+    rotation_degrees: Literal[0, 90, 180, 270]
+    colour: Colour
+    filters: tuple[VideoFilter, ...]
+    notes: tuple[Normalisation, ...]
+
+
+def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg) -> NormalisedPicture:
+    """Decide what to do to each frame.
+
+    Raises:
+        UnsupportedColourError
+    """
+    frames = read.frame_format
+    orientation = read_orientation(frames.display_matrix)
+    width, height, is_stretched = _square_pixel_size(frames.width, frames.height, read.sample_aspect_ratio)
+    conversion = convert_colour(frames, width=width, height=height, program=program)
+    display_width, display_height = (height, width) if orientation.swaps_sides else (width, height)
+    deinterlacing = (
+        # One frame for each frame, and only frames that say they are interlaced.
+        [VideoFilter(name="bwdif", options={"mode": "send_frame", "parity": "auto", "deint": "interlaced"})]
+        if read.interlaced_frame_count
+        else []
+    )
+    return NormalisedPicture(
+        width=display_width,
+        height=display_height,
+        rotation_degrees=orientation.rotation_degrees,
+        colour=conversion.colour,
+        filters=(
+            *timeline.filters(),
+            *deinterlacing,
+            *conversion.filters,
+            *orientation.filters,
+            # The wish to be turned has been granted, and HDR metadata no longer holds.
+            VideoFilter(name="sidedata", options={"mode": "delete"}),
+            VideoFilter(name="setsar", options={"sar": "1"}),
+            colour_parameters(conversion.colour),
+        ),
+        notes=(
+            *_time_notes(read, timeline),
+            *_frame_notes(read),
+            *_shape_notes(read, orientation, is_stretched=is_stretched, width=display_width, height=display_height),
+            *conversion.notes,
+            *_stream_notes(read),
+        ),
+    )
+
+
+def _square_pixel_size(width: int, height: int, aspect: Fraction) -> tuple[int, int, bool]:
+    """The size at which pixels are square, one side being enlarged, so that no detail is lost; whether it changed."""
+    if not Fraction(1, _LARGEST_PIXEL_ASPECT) <= aspect <= _LARGEST_PIXEL_ASPECT:
+        return width, height, False
+    square = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return *square, square != (width, height)
+
+
+def _time_notes(read: ReadSource, timeline: Timeline) -> list[Normalisation]:
+    notes = []
+    if timeline.variable_frame_rate:
+        notes.append(
+            Normalisation(
+                code="variable_frame_rate_kept", detail="The frame rate varies; each frame keeps its own time."
+            )
+        )
+    if timeline.repair == "nudged":
+        notes.append(
+            Normalisation(
+                code="timestamps_nudged",
+                detail="Some timestamps did not increase from frame to frame; these frames were moved on a little.",
+            )
+        )
+    if timeline.repair == "rebuilt":
+        rate = float(timeline.average_frame_rate)
+        notes.append(
+            Normalisation(
+                code="timestamps_rebuilt",
+                detail=f"The timestamps are missing or contradict each other; the frames were spread evenly at {rate:.3f} fps.",
+            )
+        )
+    if read.times.start_seconds:
+        start = float(read.times.start_seconds)
+        notes.append(
+            Normalisation(code="start_time_removed", detail=f"Time starts at {start:.3f} s in the file, and at 0 now.")
+        )
+    return notes
+
+
+def _frame_notes(read: ReadSource) -> list[Normalisation]:
+    notes = []
+    if read.interlaced_frame_count:
+        notes.append(
+            Normalisation(
+                code="deinterlaced",
+                detail=f"{read.interlaced_frame_count} of {read.frame_count} frames are interlaced and were deinterlaced "
+                "(bwdif, one frame for each).",
+            )
+        )
+    if read.damaged_frame_count:
+        notes.append(
+            Normalisation(
+                code="damaged_frames_kept",
+                detail=f"{read.damaged_frame_count} of {read.frame_count} frames are damaged; they are shown as decoded.",
+            )
+        )
+    return notes
+
+
+def _shape_notes(
+    read: ReadSource, orientation: Orientation, *, is_stretched: bool, width: int, height: int
+) -> list[Normalisation]:
+    notes = []
+    if orientation.note is not None:
+        notes.append(orientation.note)
+    aspect = read.sample_aspect_ratio
+    if is_stretched:
+        notes.append(
+            Normalisation(
+                code="pixels_squared",
+                detail=f"The pixels' aspect ratio is {aspect}: the picture was enlarged to {width}x{height} square pixels.",
+            )
+        )
+    elif not Fraction(1, _LARGEST_PIXEL_ASPECT) <= aspect <= _LARGEST_PIXEL_ASPECT:
+        notes.append(
+            Normalisation(
+                code="pixel_aspect_ignored", detail=f"A pixel aspect ratio of {aspect} can't be meant: 1 was assumed."
+            )
+        )
+    if width % 2 or height % 2:
+        notes.append(
+            Normalisation(
+                code="odd_size_extended",
+                detail=f"{width}x{height} is odd: the right column or bottom row is repeated for the low-resolution stream, "
+                "and cut off again after restoring.",
+            )
+        )
+    return notes
+
+
+def _stream_notes(read: ReadSource) -> list[Normalisation]:
+    notes = []
+    if read.unread_streams:
+        kinds = ", ".join(sorted(set(read.unread_streams)))
+        notes.append(
+            Normalisation(
+                code="streams_dropped",
+                detail=f"{len(read.unread_streams)} more streams were left out ({kinds}): one picture and one sound track "
+                "are kept.",
+            )
+        )
+    if read.audio_codec not in (None, "aac"):
+        notes.append(
+            Normalisation(code="audio_converted", detail=f"The sound was converted from {read.audio_codec} to AAC.")
+        )
+    return notes

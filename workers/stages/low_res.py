@@ -1,0 +1,156 @@
+"""Stage 2: the low-resolution stream, as every player and every later stage will see it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import zip_longest
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import ffmpeg
+from pydantic import BaseModel, ConfigDict
+
+from core.recipes import EncodingSettings, LowResSettings
+from stdo.frames import decode_video
+from stdo.manifest import Picture
+from workers.colour import EXACT_SCALING, colour_parameters
+from workers.errors import FrameMismatchError
+from workers.ffmpeg import FFmpeg, apply_filters, file_url
+from workers.progress import Progress
+from workers.source_frames import canvas_stream, open_input
+from workers.stages.probe import SourceInfo
+from workers.video_encoders import encoder_options
+
+_FINEST_TIMESCALE = 1_000_000
+_COARSEST_TIMESCALE = 1_000
+
+
+class LowResVideo(BaseModel):
+    """The low-resolution stream: fragmented MP4, checked against the source by decoding it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codec: Literal["h264", "hevc", "av1"]
+    lossless: bool
+    audio_codec: Literal["aac"] | None
+    width: int
+    height: int
+    frame_count: int
+    byte_count: int
+
+
+def encode_low_res(
+    source: Path,
+    info: SourceInfo,
+    settings: EncodingSettings,
+    out: Path,
+    report: Progress,
+    *,
+    program: FFmpeg | None = None,
+) -> LowResVideo:
+    """Downscale the source's canvas and encode it to `out`.
+
+    Raises:
+        FFmpegFailedError, FFmpegTimedOutError: from the encoder.
+        FrameMismatchError: the stream has other frames, or other times, than the source.
+    """
+    picture = info.picture(settings.scale)
+    output = _output(source, info, picture, settings.low_res, out)
+    frame_count = info.source.frame_count
+    (program or FFmpeg()).run(output, lambda done: report("low_res", min(done, frame_count), frame_count, "frames"))
+    _check_frames(out, info)
+    report("low_res", frame_count, frame_count, "frames")
+    codec = settings.low_res.codec
+    return LowResVideo(
+        codec="h264" if codec == "lossless" else codec,
+        lossless=codec == "lossless",
+        audio_codec=None if info.audio_stream_index is None else "aac",
+        width=picture.lr_width,
+        height=picture.lr_height,
+        frame_count=frame_count,
+        byte_count=out.stat().st_size,
+    )
+
+
+def _output(source: Path, info: SourceInfo, picture: Picture, settings: LowResSettings, out: Path) -> Any:
+    """The whole ffmpeg command, as ffmpeg-python writes it down."""
+    opened = open_input(source, info)
+    streams = [_downscaled(canvas_stream(opened, info, picture), picture, settings)]
+    sound: dict[str, Any] = {}
+    if info.audio_stream_index is not None:
+        streams.append(opened[str(info.audio_stream_index)])
+        sound = _sound_options(info, settings)
+    timescale = _timescale(info)
+    return ffmpeg.output(
+        *streams,
+        file_url(out),
+        format="mp4",
+        # Every frame with its own time, in ticks that hold it exactly. The movie's clock measures the edit lists.
+        fps_mode="passthrough",
+        enc_time_base=f"1:{timescale}",
+        video_track_timescale=timescale,
+        movie_timescale=timescale,
+        # Waiting with the header lets it state where each track starts.
+        movflags="frag_keyframe+delay_moov+default_base_moof",
+        # Nothing of the source's metadata, and no date or version: the same job gives the same bytes.
+        map_metadata=-1,
+        map_chapters=-1,
+        fflags="+bitexact",
+        **encoder_options(settings, picture),
+        **sound,
+    ).overwrite_output()
+
+
+def _downscaled(canvas: Any, picture: Picture, settings: LowResSettings) -> Any:
+    """The canvas at low-resolution size, each plane on its own, its corners on the corners of the canvas.
+
+    So upscaling each plane in the same way, as players and this project's baselines do, shifts nothing.
+    """
+    scaled = canvas.filter(
+        "scale",
+        w=picture.lr_width,
+        h=picture.lr_height,
+        flags=f"{settings.downscale}+{EXACT_SCALING}",
+        sws_dither="none",
+        in_chroma_loc="center",
+        out_chroma_loc="center",
+    )
+    return apply_filters(scaled, [colour_parameters(picture.colour)])
+
+
+def _sound_options(info: SourceInfo, settings: LowResSettings) -> dict[str, Any]:
+    if info.source.audio_codec == "aac":
+        return {"acodec": "copy"}
+    return {
+        "acodec": "aac",
+        "audio_bitrate": f"{settings.audio_bitrate_kbps}k",
+        # The layouts that every AAC decoder knows.
+        "af": "aformat=channel_layouts=mono|stereo|5.1",
+        "flags:a": "+bitexact",
+    }
+
+
+def _timescale(info: SourceInfo) -> int:
+    """Ticks a second: the source's own, where an MP4 can have them."""
+    ticks = info.tick.denominator
+    if ticks > _FINEST_TIMESCALE:
+        return _FINEST_TIMESCALE
+    return ticks * ceil(_COARSEST_TIMESCALE / ticks)
+
+
+def _check_frames(low_res: Path, info: SourceInfo) -> None:
+    """Compare number and times of the frames that a client will see with the source's. Times may be rounded to a tick."""
+    tolerance = Fraction(1, 2 * _FINEST_TIMESCALE) if info.tick.denominator > _FINEST_TIMESCALE else Fraction(0)
+    for number, (wanted, frame) in enumerate(zip_longest(info.frame_times(), decode_video(low_res))):
+        if wanted is None or frame is None:
+            raise FrameMismatchError(
+                f"The low-resolution stream has {'fewer' if frame is None else 'more'} frames than the source's "
+                f"{info.source.frame_count}. The source may be damaged: encode it anew with another program, then upload it "
+                "again."
+            )
+        if abs(frame.time - wanted) > tolerance:
+            raise FrameMismatchError(
+                f"Frame {number} of the low-resolution stream is shown at {float(frame.time):.6f} s, but at "
+                f"{float(wanted):.6f} s in the source. Encode the source anew with regular timestamps, then upload it again."
+            )
