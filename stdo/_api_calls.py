@@ -10,7 +10,7 @@ from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stdo.api_errors import (
     ApiError,
@@ -117,10 +117,9 @@ def delete_video(video_id: str) -> Call[None]:
     return Call(method="DELETE", path=f"/v1/videos/{_segment(video_id)}", read=_nothing)
 
 
-def list_presets() -> Call[tuple[Preset, ...]]:
+def list_presets() -> Call[Page[Preset]]:
     """GET /v1/presets"""
-    adapter = TypeAdapter(tuple[Preset, ...])
-    return Call(method="GET", path="/v1/presets", read=lambda response: _parsed(response, adapter.validate_json))
+    return Call(method="GET", path="/v1/presets", read=_model(Page[Preset]))
 
 
 def event_stream(job_id: str, last_event_id: int) -> Call[httpx.Response]:

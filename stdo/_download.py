@@ -10,14 +10,13 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-from pydantic import ValidationError
-
-from stdo.api_errors import BundleFolderError, DownloadMismatchError, UnexpectedAnswerError
-from stdo.manifest import FORMAT_MAJOR_VERSION, FileEntry, Manifest
+from stdo.api_errors import BundleFolderError, DownloadMismatchError
+from stdo.errors import InvalidManifestError, NotAManifestError
+from stdo.manifest import FileEntry
+from stdo.manifest_reader import MANIFEST_NAME, parse_manifest
 
 TransferProgress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total), never from two threads at once."""
-MANIFEST_NAME = "manifest.json"
 
 
 class FetchInterruptedError(Exception):
@@ -80,7 +79,7 @@ class Fetch:
             self.folder.mkdir(parents=True, exist_ok=True)
             if there.exists() and parse_manifest(there.read_bytes()).bundle_id != self._manifest.bundle_id:
                 raise BundleFolderError(f"{self.folder} holds another bundle: choose another folder.")
-        except UnexpectedAnswerError as error:
+        except (NotAManifestError, InvalidManifestError) as error:
             raise BundleFolderError(f"{there} is there and no manifest: choose another folder.") from error
         except OSError as error:
             raise BundleFolderError(f"{self.folder} can't be used: {error.strerror}. Choose another folder.") from error
@@ -131,17 +130,6 @@ class FileWriter:
         self._part.unlink(missing_ok=True)
         if error is not None:
             self._fetch.count(-self._byte_count)
-
-
-def parse_manifest(data: bytes) -> Manifest:
-    """Raises UnexpectedAnswerError for what is no manifest of a version that this library reads."""
-    try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise UnexpectedAnswerError("The bundle's manifest is not one that this version of stdo can read.") from error
-    if int(manifest.format_version.partition(".")[0]) != FORMAT_MAJOR_VERSION:
-        raise UnexpectedAnswerError(f"The bundle has format {manifest.format_version}: update stdo to read it.")
-    return manifest
 
 
 def matches(path: Path, entry: FileEntry) -> bool:

@@ -14,11 +14,12 @@ from httpx_sse import EventSource
 
 from stdo import _api_calls as calls
 from stdo._connection import check_bundle, http_options, open_upload
-from stdo._download import MANIFEST_NAME, Fetch, TransferProgress
+from stdo._download import Fetch, TransferProgress
 from stdo._polling import EventCursor, JobPoll, Patience
 from stdo.api_errors import EventStreamUnavailableError
 from stdo.errors import StdoError
 from stdo.manifest import FileEntry
+from stdo.manifest_reader import MANIFEST_NAME
 from stdo.resources import TERMINAL_JOB_STATES, Job, JobEvent, JobState, Preset, Video, VideoState
 
 Answer = TypeVar("Answer")
@@ -104,7 +105,7 @@ class AsyncClient:
 
     async def presets(self) -> tuple[Preset, ...]:
         """As Client.presets."""
-        return await self._send(calls.list_presets())
+        return (await self._send(calls.list_presets())).items
 
     async def cancel(self, job_id: str) -> Job:
         """As Client.cancel."""

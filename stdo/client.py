@@ -19,11 +19,12 @@ from httpx_sse import EventSource
 
 from stdo import _api_calls as calls
 from stdo._connection import check_bundle, http_options, open_upload
-from stdo._download import MANIFEST_NAME, Fetch, TransferProgress
+from stdo._download import Fetch, TransferProgress
 from stdo._polling import EventCursor, JobPoll, Patience
 from stdo.api_errors import EventStreamUnavailableError
 from stdo.errors import StdoError
 from stdo.manifest import FileEntry
+from stdo.manifest_reader import MANIFEST_NAME
 from stdo.resources import TERMINAL_JOB_STATES, Job, JobEvent, JobState, Preset, Video, VideoState
 
 Answer = TypeVar("Answer")
@@ -116,7 +117,7 @@ class Client:
 
     def presets(self) -> tuple[Preset, ...]:
         """The named presets, each with all its settings."""
-        return self._send(calls.list_presets())
+        return self._send(calls.list_presets()).items
 
     def cancel(self, job_id: str) -> Job:
         """Asks for a job to be stopped; it may take a moment until its state says so."""
