@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,9 +13,10 @@ from pydantic.json_schema import models_json_schema
 from app.problems import PROBLEM_MEDIA_TYPE, ProblemError, problem_of
 from core.errors import ServiceError
 from core.recipes import EncodingSettings
-from stdo.resources import Problem
+from stdo.resources import JobEvent, Problem
 
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
+ENCODING_SETTINGS_SCHEMA: Mapping[str, str] = {"$ref": SCHEMA_REFERENCE.format(model="EncodingSettings")}
 TITLE = "STDO encoding service"
 VERSION = "1"
 DESCRIPTION = """\
@@ -28,6 +29,13 @@ this one video, and an index that says which network restores which patch of whi
 
 Every error is `application/problem+json` (RFC 9457) with a stable `type`; `errors` names the fields that are wrong.
 """
+HEADERS: Mapping[str, str] = {
+    "Location": "Address of what was made, or of where the file lies.",
+    "ETag": "Version of the resource, for `If-None-Match` and `If-Range`.",
+    "Retry-After": "Seconds after which it is worth asking again; absent once nothing will change any more.",
+    "Cache-Control": "How long a copy may be used without asking.",
+    "Content-Range": "Which bytes of how many these are.",
+}
 TAGS = (
     {"name": "jobs", "description": "Encodes: start, follow, cancel, delete."},
     {"name": "videos", "description": "Uploaded videos, and what a probe found in them."},
@@ -59,17 +67,34 @@ def document(*errors: ServiceError | ProblemError) -> dict[int | str, dict[str, 
     return responses
 
 
-def example_of(resource: BaseModel | Mapping[str, Any], description: str) -> dict[str, Any]:
-    """OpenAPI's entry for a successful JSON response, with an example."""
-    value = resource.model_dump(mode="json") if isinstance(resource, BaseModel) else dict(resource)
-    return {"description": description, "content": {"application/json": {"example": value}}}
+def example_of(resource: BaseModel, description: str, *, headers: Sequence[str] = ()) -> dict[str, Any]:
+    """OpenAPI's entry for a successful JSON response, with an example and the headers that matter."""
+    content = {"application/json": {"example": resource.model_dump(mode="json")}}
+    return {"description": description, "content": content, "headers": describe_headers(*headers)}
+
+
+def describe_headers(*names: str) -> dict[str, Any]:
+    """OpenAPI's entry for response headers."""
+    return {name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names}
+
+
+NOT_MODIFIED: Mapping[str, Any] = {
+    "description": "It is what `If-None-Match` names.",
+    "headers": describe_headers("ETag", "Cache-Control"),
+}
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
-    """The document: FastAPI's own, and the schemas that routes refer to by name alone."""
-    document = get_openapi(title=TITLE, version=VERSION, description=DESCRIPTION, tags=list(TAGS), routes=app.routes)
+    """The document: FastAPI's own, and the schemas that it can't see."""
+    openapi = get_openapi(title=TITLE, version=VERSION, description=DESCRIPTION, tags=list(TAGS), routes=app.routes)
+    schemas = openapi["components"]["schemas"]
     _, definitions = models_json_schema(
-        [(Problem, "serialization"), (EncodingSettings, "validation")], ref_template=SCHEMA_REFERENCE
+        [(Problem, "serialization"), (JobEvent, "serialization"), (EncodingSettings, "validation")],
+        ref_template=SCHEMA_REFERENCE,
     )
-    document["components"]["schemas"].update(definitions["$defs"])
-    return document
+    schemas.update(definitions["$defs"])
+    for resource in ("Job", "JobRequest", "Preset"):
+        settings = schemas[resource]["properties"]["settings"]
+        described = {key: settings[key] for key in ("title", "description") if key in settings}
+        schemas[resource]["properties"]["settings"] = {**described, **ENCODING_SETTINGS_SCHEMA}
+    return openapi

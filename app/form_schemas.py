@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.job_requests import DEFAULT_PRESET, ENCODING_SETTINGS_SCHEMA
+from app.documentation import ENCODING_SETTINGS_SCHEMA
+from app.job_requests import DEFAULT_PRESET
 from core.recipes import RECIPES
 
 _FILE = {

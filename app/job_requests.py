@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from app.error_handlers import invalid_fields, plain_message
@@ -15,7 +15,6 @@ from core.recipes import EncodingSettings, UnknownPresetError, resolve_settings
 from stdo.resources import FieldError
 
 DEFAULT_PRESET = "balanced"
-ENCODING_SETTINGS_SCHEMA: dict[str, JsonValue] = {"$ref": "#/components/schemas/EncodingSettings"}
 
 
 class JobRequest(BaseModel):
@@ -30,7 +29,6 @@ class JobRequest(BaseModel):
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="Settings that differ from the preset's; as many or as few as you like.",
-        json_schema_extra=ENCODING_SETTINGS_SCHEMA,
     )
 
 

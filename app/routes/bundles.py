@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from app import problems
 from app.common_problems import COMMON_PROBLEMS, JOB_NOT_FOUND
 from app.dependencies import JobId, ServicesDep, SnapshotDep
-from app.documentation import document
+from app.documentation import NOT_MODIFIED, describe_headers, document
 from app.examples import JOB_ID
 from app.preconditions import ByteRange, RangeNotSatisfiableError, is_not_modified, requested_range
 from app.problems import ProblemError
@@ -37,6 +37,7 @@ router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
     responses={
         200: {
             "description": "The file. `ETag` is its SHA-256.",
+            "headers": describe_headers("ETag", "Cache-Control"),
             "content": {
                 "application/json": {"schema": {"type": "object"}},
                 "video/mp4": BINARY,
@@ -44,9 +45,16 @@ router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
                 "application/octet-stream": BINARY,
             },
         },
-        206: {"description": "The part that `Range` names.", "content": {"application/octet-stream": BINARY}},
-        304: {"description": "It is what `If-None-Match` names."},
-        307: {"description": "The file lies at `Location` for some minutes. Only where the store is S3."},
+        206: {
+            "description": "The part that `Range` names.",
+            "content": {"application/octet-stream": BINARY},
+            "headers": describe_headers("Content-Range", "ETag", "Cache-Control"),
+        },
+        304: dict(NOT_MODIFIED),
+        307: {
+            "description": "The file lies at `Location` for some minutes. Only where the store is S3.",
+            "headers": describe_headers("Location", "Cache-Control"),
+        },
         **document(
             JOB_NOT_FOUND,
             BundleFileNotFoundError("networks/9.onnx"),

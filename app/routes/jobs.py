@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import Field
 
 from app import event_stream, examples
 from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.dependencies import IDENTIFIER_PATTERN, JobId, JobUploadDep, ServicesDep, SessionDep, SnapshotDep
-from app.documentation import document, example_of
+from app.documentation import NOT_MODIFIED, document, example_of
 from app.error_handlers import NothingMoreError
 from app.form_schemas import JOB_FORM
 from app.job_requests import request_from_form, resolve
@@ -47,7 +47,7 @@ class JobQuery(PageQuery):
     operation_id="create_job_with_video",
     openapi_extra=JOB_FORM,
     responses={
-        202: example_of(examples.QUEUED_JOB, "Queued. `Location` is the job's address."),
+        202: example_of(examples.QUEUED_JOB, "Queued.", headers=("Location",)),
         **document(*UPLOAD_PROBLEMS, INVALID_SETTING),
     },
 )
@@ -82,8 +82,8 @@ def list_jobs(session: SnapshotDep, query: Annotated[JobQuery, Query()]) -> Page
     operation_id="get_job",
     response_model=Job,
     responses={
-        200: example_of(examples.TRAINING_JOB, "The job. `Retry-After` is there until it has ended."),
-        304: {"description": "It is what `If-None-Match` names."},
+        200: example_of(examples.TRAINING_JOB, "The job.", headers=("ETag", "Cache-Control", "Retry-After")),
+        304: dict(NOT_MODIFIED),
         **document(JOB_NOT_FOUND),
     },
 )
@@ -97,7 +97,13 @@ def _first_event_wanted(
     job_id: JobId,
     services: ServicesDep,
     last_event_id: Annotated[
-        int, Header(ge=0, le=MAX_EVENT_ID, description="The last event that the caller has; events follow it.")
+        int,
+        Header(
+            alias="Last-Event-ID",
+            ge=0,
+            le=MAX_EVENT_ID,
+            description="The last event that the caller has; events follow it.",
+        ),
     ] = 0,
 ) -> int:
     """After which event to start. Raises JobNotFoundError, or NothingMoreError where the caller has them all."""
@@ -116,6 +122,19 @@ def _first_event_wanted(
     operation_id="stream_job_events",
     response_class=EventSourceResponse,
     responses={
+        200: {
+            "description": "Events, each with a JobEvent as its data.",
+            "content": {
+                EventSourceResponse.media_type: {
+                    "schema": {"type": "string"},
+                    "example": format_sse_event(
+                        event=examples.PROGRESS_EVENT.type,
+                        data_str=examples.PROGRESS_EVENT.model_dump_json(),
+                        id=str(examples.PROGRESS_EVENT.id),
+                    ).decode(),
+                }
+            },
+        },
         204: {"description": "The caller has every event of a job that has ended. Browsers then stop reconnecting."},
         **document(JOB_NOT_FOUND),
     },
