@@ -25,12 +25,33 @@ _MATRICES: Mapping[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt202
 _CONVERTED_MATRICES = {4: "fcc", 7: "smpte240m"}
 _MATRIX_OF_PRIMARIES: Mapping[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
 _PRIMARIES = {
-    **{1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"},
-    **{10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"},
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
 }
 _TRANSFERS = {
-    **{1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316"},
-    **{11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 17: "smpte428"},
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    17: "smpte428",
 }
 _HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 _GBR, _UNSPECIFIED, _IPT = 0, 2, 15
@@ -62,7 +83,7 @@ def convert_colour(frames: FrameFormat, *, width: int, height: int, program: FFm
     notes = _pixel_format_notes(av.VideoFormat(frames.pixel_format))
     if frames.has_dolby_vision and frames.matrix in (_UNSPECIFIED, _IPT):
         raise UnsupportedColourError(
-            "The video is Dolby Vision without a compatible base layer (profile 5). Convert it to HDR10, HLG or SDR first."
+            "The video is Dolby Vision without a compatible base layer (profile 5). Convert it to SDR first."
         )
     if frames.transfer in _HDR_TRANSFERS:
         conversion = _from_hdr(frames, width=width, height=height, program=program)

@@ -74,107 +74,73 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg) -> Normalis
 
 def _square_pixel_size(width: int, height: int, aspect: Fraction) -> tuple[int, int, bool]:
     """The size at which pixels are square, one side being enlarged, so that no detail is lost; whether it changed."""
-    if not Fraction(1, _LARGEST_PIXEL_ASPECT) <= aspect <= _LARGEST_PIXEL_ASPECT:
+    if not _is_plausible(aspect):
         return width, height, False
     square = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
     return *square, square != (width, height)
 
 
+def _is_plausible(aspect: Fraction) -> bool:
+    return Fraction(1, _LARGEST_PIXEL_ASPECT) <= aspect <= _LARGEST_PIXEL_ASPECT
+
+
 def _time_notes(read: ReadSource, timeline: Timeline) -> list[Normalisation]:
     notes = []
     if timeline.variable_frame_rate:
-        notes.append(
-            Normalisation(
-                code="variable_frame_rate_kept", detail="The frame rate varies; each frame keeps its own time."
-            )
-        )
+        notes.append(_note("variable_frame_rate_kept", "The frame rate varies; each frame keeps its own time."))
     if timeline.repair == "nudged":
         notes.append(
-            Normalisation(
-                code="timestamps_nudged",
-                detail="Some timestamps did not increase from frame to frame; these frames were moved on a little.",
-            )
+            _note("timestamps_nudged", "Some frames did not come after the one before, and were moved on a little.")
         )
     if timeline.repair == "rebuilt":
-        rate = float(timeline.average_frame_rate)
+        rate = f"{float(timeline.average_frame_rate):.3f} frames a second"
         notes.append(
-            Normalisation(
-                code="timestamps_rebuilt",
-                detail=f"The timestamps are missing or contradict each other; the frames were spread evenly at {rate:.3f} fps.",
-            )
+            _note("timestamps_rebuilt", f"Timestamps are missing or contradict each other: {rate} were assumed.")
         )
     if read.times.start_seconds:
-        start = float(read.times.start_seconds)
-        notes.append(
-            Normalisation(code="start_time_removed", detail=f"Time starts at {start:.3f} s in the file, and at 0 now.")
-        )
+        start = f"{float(read.times.start_seconds):.3f} s"
+        notes.append(_note("start_time_removed", f"Time starts at {start} in the file, and at 0 now."))
     return notes
 
 
 def _frame_notes(read: ReadSource) -> list[Normalisation]:
     notes = []
     if read.interlaced_frame_count:
+        share = f"{read.interlaced_frame_count} of {read.frame_count} frames"
         notes.append(
-            Normalisation(
-                code="deinterlaced",
-                detail=f"{read.interlaced_frame_count} of {read.frame_count} frames are interlaced and were deinterlaced "
-                "(bwdif, one frame for each).",
-            )
+            _note("deinterlaced", f"{share} are interlaced and were deinterlaced (bwdif, one frame for each).")
         )
     if read.damaged_frame_count:
-        notes.append(
-            Normalisation(
-                code="damaged_frames_kept",
-                detail=f"{read.damaged_frame_count} of {read.frame_count} frames are damaged; they are shown as decoded.",
-            )
-        )
+        share = f"{read.damaged_frame_count} of {read.frame_count} frames"
+        notes.append(_note("damaged_frames_kept", f"{share} are damaged; they are shown as decoded."))
     return notes
 
 
 def _shape_notes(
     read: ReadSource, orientation: Orientation, *, is_stretched: bool, width: int, height: int
 ) -> list[Normalisation]:
-    notes = []
-    if orientation.note is not None:
-        notes.append(orientation.note)
+    notes = [] if orientation.note is None else [orientation.note]
     aspect = read.sample_aspect_ratio
     if is_stretched:
-        notes.append(
-            Normalisation(
-                code="pixels_squared",
-                detail=f"The pixels' aspect ratio is {aspect}: the picture was enlarged to {width}x{height} square pixels.",
-            )
-        )
-    elif not Fraction(1, _LARGEST_PIXEL_ASPECT) <= aspect <= _LARGEST_PIXEL_ASPECT:
-        notes.append(
-            Normalisation(
-                code="pixel_aspect_ignored", detail=f"A pixel aspect ratio of {aspect} can't be meant: 1 was assumed."
-            )
-        )
+        enlarged = f"the picture was enlarged to {width}x{height} square ones"
+        notes.append(_note("pixels_squared", f"The pixels' aspect ratio is {aspect}: {enlarged}."))
+    elif not _is_plausible(aspect):
+        notes.append(_note("pixel_aspect_ignored", f"A pixel aspect ratio of {aspect} can't be meant: 1 was assumed."))
     if width % 2 or height % 2:
-        notes.append(
-            Normalisation(
-                code="odd_size_extended",
-                detail=f"{width}x{height} is odd: the right column or bottom row is repeated for the low-resolution stream, "
-                "and cut off again after restoring.",
-            )
-        )
+        extended = "the right column or bottom row is repeated to encode it, and cut off again after restoring"
+        notes.append(_note("odd_size_extended", f"{width}x{height} is odd: {extended}."))
     return notes
 
 
 def _stream_notes(read: ReadSource) -> list[Normalisation]:
     notes = []
     if read.unread_streams:
-        kinds = ", ".join(sorted(set(read.unread_streams)))
-        notes.append(
-            Normalisation(
-                code="streams_dropped",
-                detail=f"{len(read.unread_streams)} more streams were left out ({kinds}): one picture and one sound track "
-                "are kept.",
-            )
-        )
+        others = f"{len(read.unread_streams)} more streams ({', '.join(sorted(set(read.unread_streams)))})"
+        notes.append(_note("streams_dropped", f"{others} were left out: one picture and one sound track are kept."))
     if read.audio_codec not in (None, "aac"):
-        notes.append(
-            Normalisation(code="audio_converted", detail=f"The sound was converted from {read.audio_codec} to AAC.")
-        )
+        notes.append(_note("audio_converted", f"The sound was converted from {read.audio_codec} to AAC."))
     return notes
+
+
+def _note(code: str, detail: str) -> Normalisation:
+    return Normalisation(code=code, detail=detail)

@@ -115,7 +115,8 @@ def _video_stream(container: InputContainer) -> VideoStream:
     if context is None or context.codec.name not in VIDEO_DECODERS:
         name = "of an unknown kind" if context is None else context.codec.name
         raise UnsupportedCodecError(
-            f"The video's codec is {name}. Encode it anew with one that this service reads: {', '.join(VIDEO_DECODERS)}."
+            f"The video's codec is {name}. Encode it anew with one that this service reads: H.264, HEVC, AV1, VP8, "
+            "VP9, MPEG-1, MPEG-2, MPEG-4, ProRes, DNxHD, DV, MJPEG, FFV1, HuffYUV, UT Video or uncompressed."
         )
     return stream
 

@@ -52,8 +52,8 @@ def read_source_frames(
             yield _frame(block, width=width, height=height, time=time)
     if frame_count != info.source.frame_count:
         raise FrameMismatchError(
-            f"The video decoded to {info.source.frame_count} frames at first and to {frame_count} now. It may be damaged: "
-            "encode it anew with another program, then upload it again."
+            f"The video decoded to {info.source.frame_count} frames at first and to {frame_count} now. It may be "
+            "damaged: encode it anew with another program, then upload it again."
         )
 
 

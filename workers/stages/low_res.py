@@ -140,17 +140,16 @@ def _timescale(info: SourceInfo) -> int:
 
 
 def _check_frames(low_res: Path, info: SourceInfo) -> None:
-    """Compare number and times of the frames that a client will see with the source's. Times may be rounded to a tick."""
+    """Compare the frames that a client will see with the source's: as many, each at its time (or the nearest tick)."""
     tolerance = Fraction(1, 2 * _FINEST_TIMESCALE) if info.tick.denominator > _FINEST_TIMESCALE else Fraction(0)
     for number, (wanted, frame) in enumerate(zip_longest(info.frame_times(), decode_video(low_res))):
         if wanted is None or frame is None:
             raise FrameMismatchError(
                 f"The low-resolution stream has {'fewer' if frame is None else 'more'} frames than the source's "
-                f"{info.source.frame_count}. The source may be damaged: encode it anew with another program, then upload it "
-                "again."
+                f"{info.source.frame_count}. Encode the source anew with another program, then upload it again."
             )
         if abs(frame.time - wanted) > tolerance:
             raise FrameMismatchError(
                 f"Frame {number} of the low-resolution stream is shown at {float(frame.time):.6f} s, but at "
-                f"{float(wanted):.6f} s in the source. Encode the source anew with regular timestamps, then upload it again."
+                f"{float(wanted):.6f} s in the source. Encode it anew with regular timestamps, then upload it again."
             )
