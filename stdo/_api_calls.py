@@ -214,7 +214,8 @@ def _unless_error(response: httpx.Response) -> httpx.Response:
 
 def _event_stream(response: httpx.Response) -> httpx.Response:
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    no_stream = response.is_success and media_type != "text/event-stream"
+    nothing_more = response.status_code == httpx.codes.NO_CONTENT
+    no_stream = response.is_success and media_type != "text/event-stream" and not nothing_more
     if no_stream or response.status_code in _NO_STREAM_STATUSES:
         raise EventStreamUnavailableError(f"{response.url} gives no event stream (HTTP {response.status_code}).")
     return _unless_error(response)

@@ -99,6 +99,11 @@ class EventCursor:
         self.silent = True
         return calls.event_stream(self.job_id, self.last_event_id)
 
+    def has_more(self, response: httpx.Response) -> bool:
+        """Whether a stream follows; there is none for who has all events of a job that has ended."""
+        self.finished = response.status_code == httpx.codes.NO_CONTENT
+        return not self.finished
+
     def take(self, message: ServerSentEvent) -> JobEvent | None:
         """Reads a message of the stream; None for one that tells nothing new."""
         if message.retry is not None:

@@ -195,6 +195,8 @@ class AsyncClient:
     async def _stream_events(self, cursor: EventCursor, patience: Patience) -> AsyncGenerator[JobEvent]:
         async with self._stream(cursor.next_call()) as response:
             patience.answered()
+            if not cursor.has_more(response):
+                return
             async for message in EventSource(response).aiter_sse():
                 if event := cursor.take(message):
                     yield event

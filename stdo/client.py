@@ -215,6 +215,8 @@ class Client:
     def _stream_events(self, cursor: EventCursor, patience: Patience) -> Iterator[JobEvent]:
         with self._stream(cursor.next_call()) as response:
             patience.answered()
+            if not cursor.has_more(response):
+                return
             for message in EventSource(response).iter_sse():
                 if event := cursor.take(message):
                     yield event
