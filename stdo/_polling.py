@@ -92,11 +92,16 @@ class EventCursor:
         self.last_event_id = last_event_id
         self.finished = False
         self.pause_seconds = DEFAULT_POLL_SECONDS
-        self.silent = True
+        self._silent = True
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the stream ended without a word. The job is then to be asked whether it has ended, too."""
+        return self._silent and not self.finished
 
     def next_call(self) -> calls.Call[httpx.Response]:
         """The stream from here on."""
-        self.silent = True
+        self._silent = True
         return calls.event_stream(self.job_id, self.last_event_id)
 
     def has_more(self, response: httpx.Response) -> bool:
@@ -117,7 +122,7 @@ class EventCursor:
         if event.id <= self.last_event_id:
             return None
         self.last_event_id = event.id
-        self.silent = False
+        self._silent = False
         self.finished = event.state in TERMINAL_JOB_STATES
         return event
 

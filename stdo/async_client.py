@@ -133,7 +133,7 @@ class AsyncClient:
                 async with aclosing(self._stream_events(cursor, patience)) as events:
                     async for event in events:
                         yield event
-                if cursor.silent and (await self.job(job_id)).state in TERMINAL_JOB_STATES:
+                if cursor.in_doubt and (await self.job(job_id)).state in TERMINAL_JOB_STATES:
                     return
                 pause_seconds = cursor.pause_seconds
             except StdoError as error:

@@ -144,7 +144,7 @@ class Client:
         while not cursor.finished:
             try:
                 yield from self._stream_events(cursor, patience)
-                if cursor.silent and self.job(job_id).state in TERMINAL_JOB_STATES:
+                if cursor.in_doubt and self.job(job_id).state in TERMINAL_JOB_STATES:
                     return
                 pause_seconds = cursor.pause_seconds
             except StdoError as error:
