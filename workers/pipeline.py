@@ -43,7 +43,7 @@ def prepare(
         The plan; its `used_network_count` says how many networks there are to train.
     """
     files = WorkFolder(root=work)
-    info = probe_source(source, limits=limits, report=report)
+    info = probe_source(source, limits=limits, report=report, program=ffmpeg)
     files.source_info.write_text(info.model_dump_json())
     low_res = encode_low_res(source, info, settings, files.low_res, report, program=ffmpeg)
     files.low_res_info.write_text(low_res.model_dump_json())
