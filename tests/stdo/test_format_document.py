@@ -1,0 +1,102 @@
+"""docs/FORMAT.md says what the code does: its tables, its examples, its fields."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from stdo import manifest
+from stdo.colour import colour_codes, colour_factors
+from stdo.frames import decode_video, yuv_to_rgb
+from stdo.manifest import Colour
+from stdo.manifest_reader import parse_manifest
+from stdo.patch_index import decode_segment
+from tests.stdo.make_golden import GOLDEN
+
+TEXT = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+
+
+def _colour(matrix: str, value_range: str, *, primaries: str = "unknown", transfer: str = "unknown") -> Colour:
+    return Colour.model_validate({"matrix": matrix, "range": value_range, "primaries": primaries, "transfer": transfer})
+
+
+def _rows(columns: int) -> dict[tuple[str, str], list[int]]:
+    """The rows of the table that has a matrix, a range, and so many factors."""
+    pattern = r"^\| `(bt\w+)` \| `(limited|full)` \|" + r" (-?\d+) \|" * columns + "$"
+    return {(row[0], row[1]): [int(factor) for factor in row[2:]] for row in re.findall(pattern, TEXT, re.MULTILINE)}
+
+
+def test_factors_to_rgb_are_those_of_the_code() -> None:
+    rows = _rows(5)
+    assert len(rows) == 6
+    for (matrix, value_range), row in rows.items():
+        factors = colour_factors(_colour(matrix, value_range))
+        assert row == [factors.y_to_rgb, factors.cr_to_r, factors.cb_to_g, factors.cr_to_g, factors.cb_to_b]
+
+
+def test_factors_from_rgb_are_those_of_the_code() -> None:
+    rows = _rows(9)
+    assert len(rows) == 6
+    for (matrix, value_range), row in rows.items():
+        factors = colour_factors(_colour(matrix, value_range))
+        assert row == [*factors.rgb_to_y, *factors.rgb_to_cb, *factors.rgb_to_cr]
+        # As the text says of grey pictures.
+        assert sum(row[3:6]) == sum(row[6:9]) == 0
+
+
+def test_names_of_primaries_and_transfers_are_those_of_the_code() -> None:
+    section = TEXT[TEXT.index("### 6.4") : TEXT.index("## 7. ")]
+    primaries, transfers = section.split("`transfer`: ")
+    names = re.compile(r"`([\w-]+)` (\d+)")
+    assert len(names.findall(primaries)) == 11
+    assert len(names.findall(transfers)) == 16
+    for name, code in names.findall(primaries):
+        assert colour_codes(_colour("bt709", "full", primaries=name)).primaries == int(code)
+    for name, code in names.findall(transfers):
+        assert colour_codes(_colour("bt709", "full", transfer=name)).transfer == int(code)
+    assert colour_codes(_colour("bt709", "full", primaries="novel")).primaries == 2
+
+
+def test_example_of_the_patch_index_is_what_it_says() -> None:
+    section = TEXT[TEXT.index("**Example.** 3 frames") :]
+    numbers = [[int(n) for n in row.split()] for row in re.findall(r"^\| \d \| ([\d ]+) \|", section, re.MULTILINE)]
+    segment = bytes.fromhex(re.search(r"^    (78 [0-9a-f ]+)$", section, re.MULTILINE)[1])  # type: ignore[index]
+    assert len(segment) == 20
+    np.testing.assert_array_equal(decode_segment(segment, frame_count=3, patch_count=6), numbers[:3])
+
+
+def test_worked_example_is_the_golden_bundle() -> None:
+    section = TEXT[TEXT.index("## 12. ") :].split("## 12. ", 2)[-1]
+    golden = parse_manifest((GOLDEN / "rgb" / "manifest.json").read_bytes())
+    for segment in golden.patch_index.segments:
+        assert (GOLDEN / "rgb" / segment.path).read_bytes().hex(" ") in section
+    expected = json.loads((GOLDEN / "rgb" / "expected.json").read_text(encoding="utf-8"))
+    for number, frame in enumerate(expected):
+        samples = frame["first_rgb_samples"]
+        pixels = ", ".join(f"({' '.join(map(str, samples[start : start + 3]))})" for start in (0, 3, 6))
+        assert f"| {number} | {frame['time']} s | {pixels} |" in section
+        assert frame["rgb_sha256"] in section
+    lr = next(decode_video(GOLDEN / "rgb" / "low_res.mp4"))
+    for name, plane in (("Y", lr.y), ("U", lr.u), ("V", lr.v)):
+        assert f"| {name} | {' '.join(map(str, plane[0, :3]))} | {' '.join(map(str, plane[1, :3]))} |" in section
+    first = yuv_to_rgb(lr, golden.picture.colour)[:2, :3].tolist()
+    rows = [", ".join(f"({' '.join(map(str, pixel))})" for pixel in row) for row in first]
+    assert f"| R'G'B' | {rows[0]} | {rows[1]} |" in section
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        model
+        for model in vars(manifest).values()
+        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == manifest.__name__
+    ],
+)
+def test_every_field_is_described(model: type[BaseModel]) -> None:
+    missing = [name for name in model.model_fields if f"`{name}`" not in TEXT]
+    assert not missing
