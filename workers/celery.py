@@ -18,7 +18,6 @@ from core.settings import Settings
 from core.tables import QueueName
 from core.task_queue import TASK_NAMES, make_celery, make_database
 from workers.attempt import Worker
-from workers.scratch import remove_abandoned
 from workers.tasks import run_task
 
 
@@ -34,7 +33,6 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
         store=make_object_store(settings),
         shutdown=Event(),
     )
-    remove_abandoned(worker.tasks_folder)
     register_tasks(celery, worker)
 
     def shut_down(**_: Any) -> None:

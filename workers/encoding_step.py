@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from workers import pipeline
-from workers.ffmpeg import FFmpeg
 from workers.progress import Progress
 from workers.step_spec import FinishStep, PreparedNetworks, PrepareStep, TrainStep
 
 
 def carry_out(spec: PrepareStep | TrainStep | FinishStep, report: Progress) -> None:
     """Run one part of the pipeline. Raises workers.errors.EncodingError."""
-    ffmpeg = FFmpeg() if spec.ffmpeg_path is None else FFmpeg(executable=spec.ffmpeg_path)
+    ffmpeg = spec.ffmpeg()
     match spec:
         case PrepareStep():
             plan = pipeline.prepare(

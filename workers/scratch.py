@@ -1,4 +1,4 @@
-"""A task's own folder on the local disk. It vanishes with the task, at the latest when the next worker starts."""
+"""A task's own folder on the local disk. It vanishes with the task, or else when a later task of the machine begins."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ logger = logging.getLogger(__name__)
 def scratch_folder(root: Path) -> Iterator[Path]:
     """A new, empty folder below `root`, locked while the block runs and deleted at its end."""
     root.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(root)
     folder = Path(tempfile.mkdtemp(prefix="task-", dir=root))
-    try:
-        with _locked(folder):
+    with _locked(folder):
+        try:
             yield folder
-    finally:
-        shutil.rmtree(folder)
+        finally:
+            shutil.rmtree(folder)
 
 
 def remove_abandoned(root: Path) -> None:

@@ -40,7 +40,7 @@ def run_step(spec_path: Path) -> int:
     try:
         if isinstance(spec, ProbeStep):
             _limit_memory(PROBE_MEMORY_BYTES)
-            info = probe_source(spec.source, limits=spec.limits, report=speaker.progress)
+            info = probe_source(spec.source, limits=spec.limits, report=speaker.progress, program=spec.ffmpeg())
             WorkFolder(root=spec.work).source_info.write_text(info.model_dump_json())
         else:
             # Imported here, since it takes seconds and a probe needs nothing of it.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from core.progress import StageReport
 from core.recipes import EncodingSettings
 from stdo.resources import Failure
+from workers.ffmpeg import FFmpeg
 from workers.stages.probe import SourceLimits
 
 
@@ -23,6 +24,12 @@ class _Step(_Frozen):
     """The uploaded file, under a name that the service chose."""
     work: Path
     """Folder of the step's other inputs, and of its outputs."""
+    ffmpeg_path: Path | None
+    """The ffmpeg program; None for the one that comes with the service."""
+
+    def ffmpeg(self) -> FFmpeg:
+        """The ffmpeg program."""
+        return FFmpeg() if self.ffmpeg_path is None else FFmpeg(executable=self.ffmpeg_path)
 
 
 class ProbeStep(_Step):
@@ -34,8 +41,6 @@ class ProbeStep(_Step):
 
 class _EncodingStep(_Step):
     settings: EncodingSettings
-    ffmpeg_path: Path | None
-    """The ffmpeg program; None for the one that comes with the service."""
 
 
 class _NetworkStep(_EncodingStep):

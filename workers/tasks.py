@@ -58,7 +58,8 @@ def run_task(worker: Worker, task_id: str) -> None:
 def probe_video(attempt: Attempt) -> Probed:
     """What is the uploaded file?"""
     source = attempt.fetch_source()
-    attempt.run(ProbeStep(source=source, work=attempt.work, limits=_limits(attempt.worker.settings)))
+    settings = attempt.worker.settings
+    attempt.run(ProbeStep(source=source, work=attempt.work, ffmpeg_path=settings.ffmpeg_path, limits=_limits(settings)))
     info = SourceInfo.model_validate_json(WorkFolder(root=attempt.work).source_info.read_bytes())
     return Probed(source=info.source)
 

@@ -1,0 +1,83 @@
+"""Videos and jobs in a deployment, and the worker processes that work on them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from core import jobs, videos
+from core.clock import utc_now
+from core.recipes import resolve_settings
+from core.tables import new_id
+from tests.deployments import Deployment
+from workers.attempt import Worker
+
+TINY: Mapping[str, Any] = {
+    "patches": {"width": 32, "height": 24},
+    "chunks": {"count": 2},
+    "training": {"steps": 8, "batch_size": 2},
+    "low_res": {"speed": "fast"},
+}
+"""Settings that make an encode of a small clip as short as it can be."""
+
+
+def in_process_worker(deployment: Deployment) -> Worker:
+    """A worker without Celery: tests hand it tasks themselves."""
+    return Worker(settings=deployment.settings, database=deployment.database, store=deployment.store, shutdown=Event())
+
+
+def upload(deployment: Deployment, path: Path) -> str:
+    """The id of a video with these bytes."""
+    video_id = new_id()
+    deployment.store.put_file(videos.source_key(video_id), path)
+    content = path.read_bytes()
+    with deployment.database.transaction() as session:
+        videos.create(
+            session,
+            video_id=video_id,
+            file_name=path.name,
+            byte_count=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            now=utc_now(),
+        )
+    return video_id
+
+
+def start_job(deployment: Deployment, video_id: str, overrides: Mapping[str, Any] = TINY) -> str:
+    """The id of a new job."""
+    with deployment.database.transaction() as session:
+        settings = resolve_settings("fast", overrides)
+        return jobs.create(session, video_id=video_id, preset="fast", settings=settings, now=utc_now()).id
+
+
+@contextmanager
+def worker_process(
+    deployment: Deployment, *queues: str, log: Path, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m workers run`, stopped at the end as an operator would."""
+    options = [word for queue in queues for word in ("--queue", queue)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers", "run", *options],
+            env={**os.environ, **deployment.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
