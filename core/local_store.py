@@ -37,7 +37,7 @@ class LocalObjectStore:
         with _whole_file(path.parent) as partial:
             try:
                 shutil.copyfile(source, partial)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 raise ObjectNotFoundError(key) from None
             partial.replace(path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -101,8 +102,13 @@ class S3ObjectStore:
 
     def check(self) -> None:
         """See ObjectStore."""
-        with _named_errors("(the bucket)"):
-            self._client.head_bucket(Bucket=self._bucket)
+        try:
+            with _named_errors(""):
+                self._client.head_bucket(Bucket=self._bucket)
+        except ObjectNotFoundError:
+            raise ObjectStoreUnavailableError(
+                f"The bucket {self._bucket!r} does not exist. Create it, or correct STDO_S3_BUCKET."
+            ) from None
 
     def _pages(self, prefix: str) -> Iterator[list[str]]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -137,12 +143,12 @@ def _make_client(settings: Settings, endpoint_url: str | None) -> Any:
 
 @contextmanager
 def _named_errors(key: str) -> Iterator[None]:
-    """Turn botocore's errors into ours."""
+    """Turn the libraries' errors into ours."""
     try:
         yield
     except ClientError as error:
         if str(error.response.get("Error", {}).get("Code")) in _MISSING:
             raise ObjectNotFoundError(key) from None
         raise ObjectStoreUnavailableError(f"The object store refused {error.operation_name}: {error}") from error
-    except BotoCoreError as error:
-        raise ObjectStoreUnavailableError(f"The object store does not answer: {error}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise ObjectStoreUnavailableError(f"The object store could not be used: {error}") from error

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from core.settings import ENVIRONMENT_PREFIX
 from tests import servers
 from tests.deployments import (
     Deployment,
     deployed_at,
     deployed_environment,
     embedded_environment,
-    migrate_postgresql_template,
+    migrate_postgresql,
     migrated_sqlite,
 )
 
 _valkey_databases = count()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +38,7 @@ def valkey_server() -> Iterator[servers.ValkeyServer]:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[servers.PostgresqlServer]:
     with servers.postgresql() as server:
-        migrate_postgresql_template(server)
+        migrate_postgresql(server)
         yield server
 
 

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from pydantic import SecretStr
 
 from core.database import Database, make_engine, migrate
 from core.object_store import ObjectStore, make_object_store
 from core.settings import ENVIRONMENT_PREFIX, Settings
+from core.tables import Base
 from core.task_queue import make_celery, make_database
 from tests.servers import PostgresqlServer, S3Server, ValkeyServer
 
-POSTGRESQL_TEMPLATE = "stdo_template"
+POSTGRESQL_DATABASE = "stdo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,7 @@ def deployed_at(environment: Mapping[str, str]) -> Iterator[Deployment]:
     database = make_database(settings, celery)
     store = make_object_store(settings)
     try:
-        yield Deployment(
-            settings=settings, environment=environment, database=database, store=store, celery=celery
-        )
+        yield Deployment(settings=settings, environment=environment, database=database, store=store, celery=celery)
     finally:
         database.close()
         celery.close()
@@ -72,15 +72,14 @@ def embedded_environment(folder: Path, template: Path, valkey: ValkeyServer, val
 def deployed_environment(
     folder: Path, postgresql: PostgresqlServer, s3: S3Server, valkey: ValkeyServer, valkey_database: int
 ) -> dict[str, str]:
-    """A copy of a migrated PostgreSQL database, and an empty bucket."""
-    name = f"test_{secrets.token_hex(6)}"
-    postgresql.execute(f"CREATE DATABASE {name} TEMPLATE {POSTGRESQL_TEMPLATE}")
-    bucket = name.replace("_", "-")
+    """The PostgreSQL database without a row, and an empty bucket."""
+    empty_postgresql(postgresql)
+    bucket = f"test-{secrets.token_hex(6)}"
     s3.create_bucket(bucket)
     return {
         "STDO_MODE": "deployed",
         "STDO_DATA_DIR": str(folder / "var"),
-        "STDO_DATABASE_URL": postgresql.url(name),
+        "STDO_DATABASE_URL": postgresql.url(POSTGRESQL_DATABASE),
         "STDO_REDIS_URL": valkey.url(valkey_database),
         "STDO_S3_BUCKET": bucket,
         "STDO_S3_ENDPOINT_URL": s3.endpoint_url,
@@ -99,9 +98,19 @@ def migrated_sqlite(folder: Path) -> Path:
     return folder / "stdo.sqlite3"
 
 
-def migrate_postgresql_template(postgresql: PostgresqlServer) -> None:
-    """A migrated PostgreSQL database, to copy for each test."""
-    postgresql.execute(f"CREATE DATABASE {POSTGRESQL_TEMPLATE}")
-    engine = make_engine(Settings(database_url=postgresql.url(POSTGRESQL_TEMPLATE)))
+def migrate_postgresql(postgresql: PostgresqlServer) -> None:
+    """A migrated PostgreSQL database. All tests use it in turn: to copy one for each would take most of their time."""
+    postgresql.execute(f"CREATE DATABASE {POSTGRESQL_DATABASE}")
+    engine = make_engine(Settings(database_url=SecretStr(postgresql.url(POSTGRESQL_DATABASE))))
     migrate(engine)
     engine.dispose()
+
+
+def empty_postgresql(postgresql: PostgresqlServer) -> None:
+    """Delete every row, and throw out whoever an earlier test may have left connected."""
+    postgresql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = '{POSTGRESQL_DATABASE}' AND pid <> pg_backend_pid()"
+    )
+    for table in reversed(Base.metadata.sorted_tables):
+        postgresql.execute(f"DELETE FROM {table.name}", database=POSTGRESQL_DATABASE)

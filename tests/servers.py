@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg
@@ -58,9 +59,9 @@ class PostgresqlServer:
         """SQLAlchemy URL of one database."""
         return f"postgresql+psycopg://postgres@/{database}?host={self.socket_folder}"
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
         """Run one statement as superuser, outside of any transaction."""
-        with psycopg.connect(dbname="postgres", user="postgres", host=str(self.socket_folder), autocommit=True) as link:
+        with psycopg.connect(dbname=database, user="postgres", host=str(self.socket_folder), autocommit=True) as link:
             link.execute(statement.encode())
 
 
@@ -71,19 +72,12 @@ class S3Server:
     endpoint_url: str
     access_key_id: str
     secret_access_key: str
+    client: Any
+    """boto3's, made once: that takes longer than most tests."""
 
     def create_bucket(self, name: str) -> None:
         """An empty bucket."""
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=self.access_key_id,
-            aws_secret_access_key=self.secret_access_key,
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-        )
-        with closing(client):
-            client.create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
 
 
 @contextmanager
@@ -127,8 +121,8 @@ def postgresql() -> Iterator[PostgresqlServer]:
             ready=lambda: server.execute("SELECT 1"),
             not_yet=(psycopg.OperationalError,),
             user=user,
-            # SIGTERM would wait for clients to leave, SIGINT disconnects them.
-            stop_signal=signal.SIGINT,
+            # Stop at once, without writing anything down.
+            stop_signal=signal.SIGQUIT,
         ):
             yield server
 
@@ -158,13 +152,21 @@ def _copy_for_everyone(programs: Path, folder: Path) -> Path:
 def s3() -> Iterator[S3Server]:
     """An S3 store for the length of the block."""
     ports = _free_port_pairs(5)
+    endpoint_url = f"http://{LOOPBACK}:{ports[0]}"
+    access_key_id, secret_access_key = "test-" + secrets.token_hex(4), secrets.token_urlsafe(16)
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
     server = S3Server(
-        endpoint_url=f"http://{LOOPBACK}:{ports[0]}",
-        access_key_id="test-" + secrets.token_hex(4),
-        secret_access_key=secrets.token_urlsafe(16),
+        endpoint_url=endpoint_url, access_key_id=access_key_id, secret_access_key=secret_access_key, client=client
     )
     names = ("s3", "master", "volume", "filer", "admin")
-    with _folder() as folder:
+    with _folder() as folder, closing(client):
         command = [
             *(str(Path(sys.executable).with_name("weed")), "mini", f"-dir={folder}"),
             *(f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"),
@@ -172,7 +174,7 @@ def s3() -> Iterator[S3Server]:
             *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"),
             *("-master.telemetry=false", "-s3.autoCreateBucket=false", "-filer.localSocket=" + str(folder / "filer")),
         ]
-        credentials = {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
+        credentials = {"AWS_ACCESS_KEY_ID": access_key_id, "AWS_SECRET_ACCESS_KEY": secret_access_key}
         with _running(
             command,
             folder,

@@ -62,9 +62,7 @@ def after(seconds: float) -> datetime:
 def new_video(database: Database, *, seconds: float = 0, file_name: str = "holiday.mp4") -> str:
     """The id of a video that was just uploaded."""
     with database.transaction() as session:
-        return videos.create(
-            session, file_name=file_name, byte_count=1000, sha256="a" * 64, now=after(seconds)
-        ).id
+        return videos.create(session, file_name=file_name, byte_count=1000, sha256="a" * 64, now=after(seconds)).id
 
 
 def new_job(database: Database, *, video_id: str | None = None, seconds: float = 0, **overrides: Any) -> str:

@@ -1,26 +1,131 @@
 from __future__ import annotations
 
+from threading import Event, Thread
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Engine, inspect
+from sqlalchemy.exc import IntegrityError
 
-from core import videos
-from core.clock import utc_now
-from core.database import Database, migrate
+from core import api_keys, leases, videos
+from core.database import Database, make_engine, migrate
 from core.errors import DatabaseUnavailableError
 from core.outbox import TaskMessage
+from core.settings import Settings
 from core.tables import Base
+from tests.core.samples import NOON, new_video, task_id_of
 from tests.deployments import Deployment
 
 
-class Boom(Exception):
+class Interrupted(Exception):
     pass
 
 
-def test_the_migrations_build_the_tables(deployment: Deployment) -> None:
-    with deployment.database.engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True, "render_as_batch": True}
-        )
-        assert compare_metadata(context, Base.metadata) == []
+class Recorder:
+    """A sender that keeps what it is given, and looks whether the row is there by then."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.database = Database(engine, send=self)
+        self.sent: list[TaskMessage] = []
+
+    def __call__(self, message: TaskMessage) -> None:
+        with self.database.snapshot() as session:
+            assert leases.count_queued(session, message.queue) > 0
+        self.sent.append(message)
+
+
+@pytest.fixture
+def recorder(deployment: Deployment) -> Recorder:
+    return Recorder(deployment.database.engine)
+
+
+class TestMigrations:
+    def test_build_the_tables(self, deployment: Deployment) -> None:
+        with deployment.database.engine.connect() as connection:
+            options = {"compare_type": True, "compare_server_default": True}
+            context = MigrationContext.configure(connection, opts=options)
+            assert compare_metadata(context, Base.metadata) == []
+            assert set(Base.metadata.tables) < set(inspect(connection).get_table_names())
+
+    def test_applied_twice_change_nothing(self, deployment: Deployment) -> None:
+        video_id = new_video(deployment.database)
+        migrate(deployment.database.engine)
+        assert task_id_of(deployment.database, video_id, "probe_video")
+
+
+class TestTransaction:
+    def test_sends_after_the_commit(self, recorder: Recorder) -> None:
+        video_id = new_video(recorder.database)
+        task_id = task_id_of(recorder.database, video_id, "probe_video")
+        assert recorder.sent == [TaskMessage(task_id=task_id, kind="probe_video", queue="cpu")]
+
+    def test_sends_nothing_after_a_rollback(self, recorder: Recorder) -> None:
+        with pytest.raises(Interrupted), recorder.database.transaction() as session:
+            leases_before = leases.count_queued(session, "cpu")
+            api_keys.create(session, name="never", now=NOON)
+            videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
+            assert leases.count_queued(session, "cpu") == leases_before + 1
+            raise Interrupted
+        with recorder.database.transaction() as session:
+            assert api_keys.list_all(session) == []
+            assert leases.count_queued(session, "cpu") == 0
+        assert recorder.sent == []
+
+    def test_sends_nothing_where_the_commit_fails(self, recorder: Recorder) -> None:
+        with pytest.raises(IntegrityError), recorder.database.transaction() as session:
+            video = videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
+            leases.add_task(session, "prepare_job", video_id=video.id, job_id="no such job", now=NOON)
+        assert recorder.sent == []
+
+
+class TestSnapshot:
+    def test_does_not_wait_for_a_writer(self, deployment: Deployment) -> None:
+        new_video(deployment.database)
+        counts: list[int] = []
+        done = Event()
+
+        def read() -> None:
+            with deployment.database.snapshot() as session:
+                counts.append(leases.count_queued(session, "cpu"))
+            done.set()
+
+        with deployment.database.transaction() as session:
+            api_keys.create(session, name="writing", now=NOON)
+            reader = Thread(target=read)
+            reader.start()
+            assert done.wait(10)
+        reader.join()
+        assert counts == [1]
+
+    def test_keeps_nothing(self, deployment: Deployment) -> None:
+        with deployment.database.snapshot() as session:
+            api_keys.create(session, name="never", now=NOON)
+        with deployment.database.snapshot() as session:
+            assert api_keys.list_all(session) == []
+
+
+def test_moments_keep_their_zone(deployment: Deployment) -> None:
+    with deployment.database.transaction() as session:
+        api_keys.create(session, name="key", now=NOON)
+    with deployment.database.snapshot() as session:
+        (row,) = api_keys.list_all(session)
+    assert row.created_at == NOON
+    assert row.created_at.utcoffset() == NOON.utcoffset()
+
+
+def test_a_moment_without_a_zone_is_refused(deployment: Deployment) -> None:
+    with pytest.raises(Exception, match="without a time zone"), deployment.database.transaction() as session:
+        api_keys.create(session, name="key", now=NOON.replace(tzinfo=None))
+
+
+class TestCheck:
+    def test_of_a_database_that_answers(self, deployment: Deployment) -> None:
+        deployment.database.check()
+
+    def test_of_one_that_does_not(self) -> None:
+        settings = Settings(database_url="postgresql+psycopg://stdo@127.0.0.1:9/stdo")  # type: ignore[arg-type]
+        database = Database(make_engine(settings), send=lambda message: None)
+        with pytest.raises(DatabaseUnavailableError):
+            database.check()
+        database.close()

@@ -134,9 +134,9 @@ class TestLife:
             succeed(database, held, Trained(), seconds=3)
         assert reap(deployment, 1000) == 0
         with database.transaction() as session:
-            assert job_states.claim(
-                session, task_id_of(database, job_id, "finish_job"), now=after(4), lease=LEASE
-            ) is None
+            assert (
+                job_states.claim(session, task_id_of(database, job_id, "finish_job"), now=after(4), lease=LEASE) is None
+            )
         now = load_job(database, job_id)
         assert (now.state, now.finished_at, now.last_event) == (ended, before.finished_at, before.last_event)
 

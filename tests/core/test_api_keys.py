@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from sqlalchemy import text
+
+from core import api_keys
+from core.api_keys import NewApiKey
+from core.errors import ApiKeyNotFoundError, InvalidApiKeyError
+from core.tables import ApiKeyRow
+from tests.core.samples import NOON, after
+from tests.deployments import Deployment
+
+
+def create(deployment: Deployment, name: str = "laptop") -> NewApiKey:
+    with deployment.database.transaction() as session:
+        return api_keys.create(session, name=name, now=NOON)
+
+
+def authenticate(deployment: Deployment, secret: str, now: datetime = NOON) -> ApiKeyRow:
+    with deployment.database.transaction() as session:
+        return api_keys.authenticate(session, secret, now=now)
+
+
+def test_a_new_key_opens(deployment: Deployment) -> None:
+    key, other = create(deployment), create(deployment, "server")
+    assert key.secret.startswith("stdo_")
+    assert len(key.secret) >= 48
+    assert authenticate(deployment, key.secret).id == key.id
+    assert authenticate(deployment, other.secret).name == "server"
+
+
+def test_the_key_itself_is_not_kept(deployment: Deployment) -> None:
+    key = create(deployment)
+    with deployment.database.engine.connect() as connection:
+        (row,) = connection.execute(text("SELECT * FROM api_keys")).all()
+    assert key.secret not in str(row)
+    assert key.secret.removeprefix("stdo_") not in str(row)
+    assert key.secret not in repr(key)
+
+
+@pytest.mark.parametrize("secret", ["", "stdo_", "stdo_wrong", "Bearer", "ü"])
+def test_anything_else_does_not(deployment: Deployment, secret: str) -> None:
+    create(deployment)
+    with pytest.raises(InvalidApiKeyError):
+        authenticate(deployment, secret)
+
+
+def test_the_stored_hash_does_not(deployment: Deployment) -> None:
+    create(deployment)
+    with deployment.database.snapshot() as session:
+        (row,) = api_keys.list_all(session)
+    with pytest.raises(InvalidApiKeyError):
+        authenticate(deployment, row.secret_sha256)
+
+
+def test_a_revoked_key_does_not(deployment: Deployment) -> None:
+    key, other = create(deployment), create(deployment, "server")
+    for seconds in (1, 2):
+        with deployment.database.transaction() as session:
+            api_keys.revoke(session, key.id, now=after(seconds))
+    with pytest.raises(InvalidApiKeyError):
+        authenticate(deployment, key.secret)
+    assert authenticate(deployment, other.secret)
+    with deployment.database.snapshot() as session:
+        revoked = {row.name: row.revoked_at for row in api_keys.list_all(session)}
+    assert revoked == {"laptop": after(1), "server": None}
+
+
+def test_revoking_no_key(deployment: Deployment) -> None:
+    with pytest.raises(ApiKeyNotFoundError), deployment.database.transaction() as session:
+        api_keys.revoke(session, "0" * 32, now=NOON)
+
+
+def test_use_is_noted_once_a_minute(deployment: Deployment) -> None:
+    key = create(deployment)
+    used = [authenticate(deployment, key.secret, after(seconds)).last_used_at for seconds in (0, 59, 60, 100)]
+    assert used == [after(0), after(0), after(60), after(60)]
