@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,10 +43,10 @@ class ChildTimedOutError(Exception):
 class Child:
     """A running program. Leaving its `with` block kills it where it still runs.
 
-    It has an empty environment and no stdin, and dies with the thread that started it.
+    It has no stdin and nothing of this process's environment, and dies with the thread that started it.
     """
 
-    def __init__(self, arguments: Sequence[str], limits: ChildLimits) -> None:
+    def __init__(self, arguments: Sequence[str], limits: ChildLimits, environment: Mapping[str, str]) -> None:
         self._limits = limits
         self._waited_seconds = 0.0
         self._waited_since_progress = 0.0
@@ -59,7 +59,7 @@ class Child:
             stderr=subprocess.PIPE,
             bufsize=0,
             pipesize=_READ_BYTES,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
+            env={"PATH": os.defpath, "LC_ALL": "C", **environment},
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None

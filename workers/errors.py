@@ -94,6 +94,11 @@ class VideoTooLargeError(RefusedSourceError):
     title = "The picture is too large"
 
 
+class PictureTooSmallError(RefusedSourceError):
+    type = "picture_too_small"
+    title = "The picture is too small"
+
+
 class VideoTooLongError(RefusedSourceError):
     type = "video_too_long"
     title = "The video is too long"

@@ -52,6 +52,12 @@ AUDIO_DECODERS = (
 )
 
 
+_ENVIRONMENT = {"SVT_LOG": "1"}
+"""SVT-AV1 then speaks of errors alone."""
+_MOST_LAST_WORDS = 4
+"""Lines. What follows the first few are the echoes of an error from thread to thread."""
+
+
 class FFmpegKilledError(RuntimeError):
     """Somebody else killed ffmpeg (most likely the kernel, short of memory): no fault of the video."""
 
@@ -72,14 +78,22 @@ def apply_filters(video: Any, filters: Iterable[VideoFilter]) -> Any:
     return video
 
 
-def demuxer_options(*, max_pixels: int | None = None) -> dict[str, str]:
-    """What FFmpeg's libraries may open, as options of an input: the same for the command line and for PyAV."""
-    options = {
+def demuxer_options() -> dict[str, str]:
+    """What FFmpeg's libraries may open: options of an input, the same for the command line and for PyAV."""
+    return {
         "protocol_whitelist": "file,pipe",
         "format_whitelist": ",".join(CONTAINERS),
         "codec_whitelist": ",".join((*VIDEO_DECODERS, *AUDIO_DECODERS)),
     }
-    return options if max_pixels is None else options | {"max_pixels": str(max_pixels)}
+
+
+def decoder_options(*, width: int, height: int) -> dict[str, str]:
+    """What a decoder may do that was promised frames of this size: no larger ones may come up."""
+    return {
+        "codec_whitelist": ",".join(VIDEO_DECODERS),
+        # Decoders ask for a margin around the picture, of up to 200 rows (MPEG-4), and for whole blocks.
+        "max_pixels": str((width + 256) * (height + 256)),
+    }
 
 
 def file_url(path: Path) -> str:
@@ -141,8 +155,8 @@ class FFmpeg:
     @contextmanager
     def _started(self, output: Any) -> Iterator[Child]:
         """A running ffmpeg, whose end is judged once the block is through."""
-        command = [str(self.executable), "-nostdin", "-hide_banner", "-loglevel", "warning"]
-        with Child(ffmpeg.compile(output, cmd=command), self.limits) as child:
+        command = [str(self.executable), "-nostdin", "-hide_banner", "-loglevel", "error"]
+        with Child(ffmpeg.compile(output, cmd=command), self.limits, _ENVIRONMENT) as child:
             try:
                 yield child
                 status = child.finish()
@@ -152,7 +166,7 @@ class FFmpeg:
                 raise _failure(status, child)
 
     def _answer(self, question: str) -> str:
-        with Child([str(self.executable), "-hide_banner", question], self.limits) as child:
+        with Child([str(self.executable), "-hide_banner", question], self.limits, _ENVIRONMENT) as child:
             return "\n".join(child.lines())
 
 
@@ -180,5 +194,8 @@ def _failure(status: int, child: Child) -> Exception:
 
 
 def _last_words(child: Child) -> str:
-    """The end of stderr, without the folders of this machine."""
-    return re.sub(r"(?:file:)?/\S*/", "", child.complaints) or "It gave no reason."
+    """What stderr says, each thing once, without the folders and addresses of this machine."""
+    lines = [
+        re.sub(r"\[([^\]]*) @ 0x[0-9a-f]+\] ?|(?:file:)?/\S*/", "", line) for line in child.complaints.splitlines()
+    ]
+    return " ".join(list(dict.fromkeys(lines))[:_MOST_LAST_WORDS]) or "It gave no reason."

@@ -9,10 +9,14 @@ from typing import Literal
 
 from stdo.manifest import Colour, Normalisation
 from workers.colour import colour_parameters, convert_colour
+from workers.errors import PictureTooSmallError
 from workers.ffmpeg import FFmpeg, VideoFilter
 from workers.orientation import Orientation, read_orientation
 from workers.source_file import ReadSource
 from workers.timeline import Timeline
+
+_SMALLEST_SIDE = 16
+"""Pixels; below that there is nothing to restore."""
 
 _LARGEST_PIXEL_ASPECT = 4
 """A sample aspect ratio beyond this, or below its inverse, is taken for a mistake."""
@@ -34,13 +38,18 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg) -> Normalis
     """Decide what to do to each frame.
 
     Raises:
-        UnsupportedColourError
+        UnsupportedColourError, PictureTooSmallError
     """
     frames = read.frame_format
     orientation = read_orientation(frames.display_matrix)
     width, height, is_stretched = _square_pixel_size(frames.width, frames.height, read.sample_aspect_ratio)
     conversion = convert_colour(frames, width=width, height=height, program=program)
     display_width, display_height = (height, width) if orientation.swaps_sides else (width, height)
+    if min(width, height) < _SMALLEST_SIDE:
+        raise PictureTooSmallError(
+            f"The picture is {display_width}x{display_height}, and this service takes at least {_SMALLEST_SIDE} pixels "
+            "a side. Scale it up first."
+        )
     deinterlacing = (
         # One frame for each frame, and only frames that say they are interlaced.
         [VideoFilter(name="bwdif", options={"mode": "send_frame", "parity": "auto", "deint": "interlaced"})]

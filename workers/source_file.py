@@ -14,7 +14,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -28,13 +28,14 @@ from workers.errors import (
     UnsupportedCodecError,
     VideoTooLargeError,
 )
-from workers.ffmpeg import AUDIO_DECODERS, CONTAINERS, VIDEO_DECODERS, demuxer_options, file_url
+from workers.ffmpeg import AUDIO_DECODERS, VIDEO_DECODERS, decoder_options, demuxer_options, file_url
 from workers.frame_tally import FrameFormat, FrameTally, SourceLimits, too_long
 from workers.progress import Progress
 from workers.timeline import ReadTimes
 
 _MICROSECONDS = 1_000_000
 _REPORT_EVERY_FRAMES = 25
+_REPAIR = "Upload the file again if it was cut short, or encode it anew with a program that repairs it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +99,8 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         container = av.open(file_url(path), options=demuxer_options(), metadata_errors="replace")
     except av.FFmpegError as error:
         raise NotAVideoError(
-            f"The file can't be opened as one of {', '.join(CONTAINERS)} ({error.strerror}). "
-            "Upload a complete video in one of these containers."
+            "The file can't be opened as MP4, MOV, Matroska, WebM, MPEG-TS, MPEG-PS or AVI. Upload a complete video in "
+            "one of these containers."
         ) from error
     with container:
         yield container
@@ -145,7 +146,7 @@ def _read_all(
     container: InputContainer, video: VideoStream, audio: AudioStream | None, tally: FrameTally, report: Progress
 ) -> None:
     context = video.codec_context
-    context.options = demuxer_options(max_pixels=tally.limits.max_pixels_per_frame)
+    context.options = decoder_options(width=context.width, height=context.height)
     context.thread_type = "AUTO"
     expected = video.frames or int((container.duration or 0) / _MICROSECONDS * float(video.average_rate or 0))
     decodable = False
@@ -154,6 +155,7 @@ def _read_all(
             if packet.stream is not video:
                 tally.audio_packet_count += packet.size > 0
                 continue
+            _check_whole(packet, container)
             decodable = decodable or packet.is_keyframe
             for frame in _decoded(cast("Packet[VideoStream]", packet), decodable=decodable):
                 tally.add(frame)
@@ -161,10 +163,15 @@ def _read_all(
                     report("probe", tally.frame_count, max(expected, tally.frame_count), "frames")
     except av.FFmpegError as error:
         raise CorruptVideoError(
-            f"Decoding stopped with an error after {tally.frame_count} frames ({error.strerror}). The file may be cut "
-            "short or damaged: upload it again, or encode it anew with a program that repairs it."
+            f"Decoding stopped with an error after {tally.frame_count} frames ({error.strerror}). {_REPAIR}"
         ) from error
     report("probe", tally.frame_count, tally.frame_count, "frames")
+
+
+def _check_whole(packet: Packet[Stream], container: InputContainer) -> None:
+    """Broadcasts lose packets now and then; in a file, a packet that is not whole means that the end is missing."""
+    if packet.is_corrupt and container.format.name != "mpegts":
+        raise CorruptVideoError(f"The file ends within a frame, or was damaged. {_REPAIR}")
 
 
 def _decoded(packet: Packet[VideoStream], *, decodable: bool) -> list[VideoFrame]:

@@ -20,7 +20,7 @@ from stdo.frames import YuvFrame
 from stdo.manifest import Picture
 from workers.colour import colour_parameters
 from workers.errors import FrameMismatchError
-from workers.ffmpeg import FFmpeg, apply_filters, demuxer_options, file_url
+from workers.ffmpeg import FFmpeg, apply_filters, decoder_options, demuxer_options, file_url
 from workers.stages.probe import SourceInfo
 
 
@@ -59,11 +59,11 @@ def read_source_frames(
 
 def open_input(source: Path, info: SourceInfo) -> Any:
     """The source as an ffmpeg-python input, in which nothing is left for ffmpeg to decide."""
-    # Decoders count whole blocks, the largest of which has a side of 128 pixels (AV1).
-    max_pixels = (info.source.coded_width + 128) * (info.source.coded_height + 128)
+    size = decoder_options(width=info.source.coded_width, height=info.source.coded_height)
     return ffmpeg.input(
         file_url(source),
-        **demuxer_options(max_pixels=max_pixels),
+        **demuxer_options(),
+        max_pixels=size["max_pixels"],
         noautorotate=None,
         apply_cropping="codec",
     )

@@ -23,6 +23,9 @@ LARGEST_NUDGE_SECONDS = Fraction(1, 10)
 LARGEST_BROADCAST_STEP_SECONDS = 10
 """A larger step in an MPEG transport stream is a splice and not a pause; ffmpeg reads it so, too."""
 
+_RATE_ROUNDING = Fraction(1, 10_000)
+"""Containers that store a frame's duration, not a rate, are off by less; 30 and 30000/1001 lie ten times further apart."""
+
 _JITTER_SECONDS = Fraction(1, 1000)
 """Rounding of timestamps, to the milliseconds of Matroska at worst, does not make a frame rate variable."""
 
@@ -145,10 +148,18 @@ def _constant_rate(ticks: Ticks, read: ReadTimes) -> Fraction | None:
     if not span:
         return next(iter(read.declared_rates), FALLBACK_FRAME_RATE)
     mean_rate = ((ticks.size - 1) / (span * read.tick_seconds)).limit_denominator(1001)
+    candidates = [_snapped(rate) for rate in (*read.declared_rates, mean_rate) if rate > 0]
     tolerance = max(read.tick_seconds, _JITTER_SECONDS) / read.tick_seconds
-    for rate in (*read.declared_rates, mean_rate):
-        if rate > 0:
-            even = np.arange(ticks.size) * float(1 / (rate * read.tick_seconds))
-            if np.abs(ticks - ticks[0] - even).max() <= float(tolerance):
-                return rate
+    for rate in candidates:
+        even = np.arange(ticks.size) * float(1 / (rate * read.tick_seconds))
+        if np.abs(ticks - ticks[0] - even).max() <= float(tolerance):
+            return rate
     return None
+
+
+def _snapped(rate: Fraction) -> Fraction:
+    """The whole number of frames a second, or that of NTSC (60000/1001), that a rounded rate must mean."""
+    for exact in (Fraction(round(rate)), Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)):
+        if abs(exact - rate) < rate * _RATE_ROUNDING:
+            return exact
+    return rate

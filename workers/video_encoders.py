@@ -8,8 +8,12 @@ from typing import Any
 
 from core.recipes import LowResSettings
 from stdo.manifest import Picture
+from workers.errors import PictureTooSmallError
 
 DEFAULT_CRF: Mapping[str, int] = {"h264": 20, "hevc": 22, "av1": 28}
+
+_SMALLEST_SIDE = 16
+"""x265 refuses smaller pictures, and SVT-AV1 crashes on them."""
 
 _THREADS = 4
 """x264's and x265's output depends on it, so that it is not the machine's number of cores."""
@@ -17,7 +21,16 @@ _SVT_AV1_PRESETS = {"fast": 10, "medium": 8, "slow": 5}
 
 
 def encoder_options(settings: LowResSettings, picture: Picture) -> dict[str, Any]:
-    """Options of the video encoder, for `ffmpeg.output`."""
+    """Options of the video encoder, for `ffmpeg.output`.
+
+    Raises:
+        PictureTooSmallError: for this encoder.
+    """
+    if settings.codec in ("hevc", "av1") and min(picture.lr_width, picture.lr_height) < _SMALLEST_SIDE:
+        raise PictureTooSmallError(
+            f"At low resolution the picture is {picture.lr_width}x{picture.lr_height}, and the {settings.codec} encoder "
+            f"takes at least {_SMALLEST_SIDE} pixels a side. Choose low_res.codec h264, or a smaller scale."
+        )
     rate = picture.average_frame_rate
     keyframe_interval = max(1, round(settings.keyframe_interval_seconds * rate.numerator / rate.denominator))
     options: dict[str, Any] = {"pix_fmt": "yuv420p", "g": keyframe_interval, "flags:v": "+bitexact"}

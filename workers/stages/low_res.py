@@ -54,6 +54,7 @@ def encode_low_res(
     Raises:
         FFmpegFailedError, FFmpegTimedOutError: from the encoder.
         FrameMismatchError: the stream has other frames, or other times, than the source.
+        PictureTooSmallError: for the encoder that the settings name.
     """
     picture = info.picture(settings.scale)
     output = _output(source, info, picture, settings.low_res, out)
@@ -121,7 +122,8 @@ def _downscaled(canvas: Any, picture: Picture, settings: LowResSettings) -> Any:
 
 def _sound_options(info: SourceInfo, settings: LowResSettings) -> dict[str, Any]:
     if info.source.audio_codec == "aac":
-        return {"acodec": "copy"}
+        # Transport streams carry AAC with headers of its own, which MP4 has no place for.
+        return {"acodec": "copy", "bsf:a": "aac_adtstoasc"}
     return {
         "acodec": "aac",
         "audio_bitrate": f"{settings.audio_bitrate_kbps}k",
