@@ -27,9 +27,18 @@ def http_options(base_url: str, api_key: str | None, timeout_seconds: float) -> 
     """Raises InvalidServiceUrlError for what can't be an address of the service, or a key."""
     return HttpOptions(
         base_url=_service_url(base_url),
-        headers={} if api_key is None else {"Authorization": f"Bearer {_checked_key(api_key)}"},
+        headers=authorization(api_key),
         timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0)),
     )
+
+
+def authorization(api_key: str | None) -> dict[str, str]:
+    """The header that carries a key. Raises InvalidServiceUrlError for what can't be one."""
+    if api_key is None:
+        return {}
+    if not api_key or not api_key.isascii() or any(character.isspace() for character in api_key):
+        raise InvalidServiceUrlError("The API key is empty or has characters that no key has. Copy it again.")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 @contextmanager
@@ -79,9 +88,3 @@ def _service_url(address: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise InvalidServiceUrlError(f"{address!r} is not an http or https address. {advice}")
     return url
-
-
-def _checked_key(api_key: str) -> str:
-    if not api_key or not api_key.isascii() or any(character.isspace() for character in api_key):
-        raise InvalidServiceUrlError("The API key is empty or has characters that no key has. Copy it again.")
-    return api_key

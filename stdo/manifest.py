@@ -233,3 +233,13 @@ class Manifest(_Frozen):
     def all_files(self) -> tuple[FileEntry, ...]:
         """Every file of the bundle but the manifest itself."""
         return (*self.delivered_files(), *self.quality.files)
+
+    def byte_counts(self, manifest_byte_count: int) -> dict[str, int]:
+        """Bytes of each part that a decoder needs: low_res, networks, patch_index, manifest, and their total."""
+        parts = {
+            "low_res": self.low_res.byte_count,
+            "networks": sum(network.byte_count for network in self.networks),
+            "patch_index": sum(segment.byte_count for segment in self.patch_index.segments),
+            "manifest": manifest_byte_count,
+        }
+        return {**parts, "total": sum(parts.values())}
