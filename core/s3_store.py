@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,22 @@ class S3ObjectStore:
     """Objects in one bucket, which exists."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._bucket = settings.s3_bucket
-        self._client = _make_client(settings, settings.s3_endpoint_url)
-        public_endpoint = settings.s3_public_endpoint_url
-        # A signature covers the host, so URLs for clients are signed for the host that clients see.
-        self._public_client = _make_client(settings, public_endpoint) if public_endpoint else self._client
         self._transfer = TransferConfig(
             multipart_threshold=MULTIPART_PART_BYTES, multipart_chunksize=MULTIPART_PART_BYTES, max_concurrency=4
         )
+
+    @cached_property
+    def _client(self) -> Any:
+        # Made when first used: that takes a while, and many a process never needs it.
+        return _make_client(self._settings, self._settings.s3_endpoint_url)
+
+    @cached_property
+    def _public_client(self) -> Any:
+        # A signature covers the host, so URLs for clients are signed for the host that clients see.
+        endpoint = self._settings.s3_public_endpoint_url
+        return _make_client(self._settings, endpoint) if endpoint else self._client
 
     def put_file(self, key: str, path: Path) -> None:
         """See ObjectStore."""

@@ -12,6 +12,7 @@ import pytest
 from core.settings import ENVIRONMENT_PREFIX
 from tests import servers
 from tests.deployments import (
+    S3_BUCKET,
     Deployment,
     deployed_at,
     deployed_environment,
@@ -45,6 +46,7 @@ def postgresql_server() -> Iterator[servers.PostgresqlServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[servers.S3Server]:
     with servers.s3() as server:
+        server.create_bucket(S3_BUCKET)
         yield server
 
 

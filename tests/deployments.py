@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from core.task_queue import make_celery, make_database
 from tests.servers import PostgresqlServer, S3Server, ValkeyServer
 
 POSTGRESQL_DATABASE = "stdo"
+S3_BUCKET = "stdo-tests"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +72,15 @@ def embedded_environment(folder: Path, template: Path, valkey: ValkeyServer, val
 def deployed_environment(
     folder: Path, postgresql: PostgresqlServer, s3: S3Server, valkey: ValkeyServer, valkey_database: int
 ) -> dict[str, str]:
-    """The PostgreSQL database without a row, and an empty bucket."""
+    """The PostgreSQL database without a row, and the bucket without an object."""
     empty_postgresql(postgresql)
-    bucket = f"test-{secrets.token_hex(6)}"
-    s3.create_bucket(bucket)
+    s3.empty_bucket(S3_BUCKET)
     return {
         "STDO_MODE": "deployed",
         "STDO_DATA_DIR": str(folder / "var"),
         "STDO_DATABASE_URL": postgresql.url(POSTGRESQL_DATABASE),
         "STDO_REDIS_URL": valkey.url(valkey_database),
-        "STDO_S3_BUCKET": bucket,
+        "STDO_S3_BUCKET": S3_BUCKET,
         "STDO_S3_ENDPOINT_URL": s3.endpoint_url,
         "STDO_S3_ACCESS_KEY_ID": s3.access_key_id,
         "STDO_S3_SECRET_ACCESS_KEY": s3.secret_access_key,

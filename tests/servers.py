@@ -79,6 +79,12 @@ class S3Server:
         """An empty bucket."""
         self.client.create_bucket(Bucket=name)
 
+    def empty_bucket(self, name: str) -> None:
+        """Delete every object."""
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=name):
+            if objects := [{"Key": item["Key"]} for item in page.get("Contents", ())]:
+                self.client.delete_objects(Bucket=name, Delete={"Objects": objects})
+
 
 @contextmanager
 def valkey() -> Iterator[ValkeyServer]:
@@ -178,7 +184,7 @@ def s3() -> Iterator[S3Server]:
         with _running(
             command,
             folder,
-            ready=lambda: server.create_bucket("first"),
+            ready=lambda: server.create_bucket("ready"),
             not_yet=(BotoCoreError, ClientError),
             environment=credentials,
             stop_signal=signal.SIGKILL,

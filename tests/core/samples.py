@@ -1,4 +1,4 @@
-"""Plausible values and short cuts for the tests of `core`: a probed source, a manifest, a job at some point of its life."""
+"""Plausible values and short cuts for the tests of `core`: a source, a manifest, a job at some point of its life."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.core.samples import NOON, new_video, task_id_of
 from tests.deployments import Deployment
 
 
-class Interrupted(Exception):
+class InterruptedTestError(Exception):
     pass
 
 
@@ -61,21 +61,26 @@ class TestTransaction:
         assert recorder.sent == [TaskMessage(task_id=task_id, kind="probe_video", queue="cpu")]
 
     def test_sends_nothing_after_a_rollback(self, recorder: Recorder) -> None:
-        with pytest.raises(Interrupted), recorder.database.transaction() as session:
-            leases_before = leases.count_queued(session, "cpu")
-            api_keys.create(session, name="never", now=NOON)
-            videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
-            assert leases.count_queued(session, "cpu") == leases_before + 1
-            raise Interrupted
+        def create_and_fail() -> None:
+            with recorder.database.transaction() as session:
+                videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
+                assert leases.count_queued(session, "cpu") == 1
+                raise InterruptedTestError
+
+        with pytest.raises(InterruptedTestError):
+            create_and_fail()
         with recorder.database.transaction() as session:
-            assert api_keys.list_all(session) == []
             assert leases.count_queued(session, "cpu") == 0
         assert recorder.sent == []
 
     def test_sends_nothing_where_the_commit_fails(self, recorder: Recorder) -> None:
-        with pytest.raises(IntegrityError), recorder.database.transaction() as session:
-            video = videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
-            leases.add_task(session, "prepare_job", video_id=video.id, job_id="no such job", now=NOON)
+        def create_and_fail() -> None:
+            with recorder.database.transaction() as session:
+                video = videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
+                leases.add_task(session, "prepare_job", video_id=video.id, job_id="no such job", now=NOON)
+
+        with pytest.raises(IntegrityError):
+            create_and_fail()
         assert recorder.sent == []
 
 
@@ -125,7 +130,7 @@ class TestCheck:
 
     def test_of_one_that_does_not(self) -> None:
         settings = Settings(database_url="postgresql+psycopg://stdo@127.0.0.1:9/stdo")  # type: ignore[arg-type]
-        database = Database(make_engine(settings), send=lambda message: None)
+        database = Database(make_engine(settings), send=lambda _: None)
         with pytest.raises(DatabaseUnavailableError):
             database.check()
         database.close()

@@ -16,7 +16,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_progress_never_goes_back_whatever_workers_say(
     embedded_deployment: Deployment, steps: list[tuple[int, int | None, int]]

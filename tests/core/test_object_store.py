@@ -236,7 +236,7 @@ class TestUnavailable:
             with pytest.raises(ObjectStoreUnavailableError):
                 use()
 
-    def test_a_folder_that_cannot_be_written(self, embedded_deployment: Deployment, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
         store = LocalObjectStore(tmp_path / "gone")
         (tmp_path / "gone" / "files").rmdir()
         with pytest.raises(ObjectStoreUnavailableError):
