@@ -14,6 +14,7 @@ from rich.console import Console
 
 from stdo import api_errors, errors
 from stdo.errors import StdoError
+from stdo.settings_arguments import SettingsArgumentError
 
 FAILED = 1
 """The job failed or was cancelled; a file of the bundle is damaged, or can't be restored or written."""
@@ -35,6 +36,7 @@ _CODES: dict[type[StdoError], int] = {
     errors.BundleNotFoundError: WRONG_USAGE,
     errors.FrameRangeError: WRONG_USAGE,
     errors.TransferError: SERVICE_FAILED,
+    SettingsArgumentError: WRONG_USAGE,
 }
 
 
