@@ -62,7 +62,7 @@ _HD_WIDTH, _SD_HEIGHT = 1280, 576
 _SDR = Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709")
 
 _HDR_WHITE_NITS = 203
-"""Diffuse white of HDR material (ITU-R BT.2408), which becomes SDR's white before tone mapping."""
+"""Diffuse white of HDR material (ITU-R BT.2408), which becomes white; the curve makes room for what is brighter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,27 +180,29 @@ def _from_hdr(frames: FrameFormat, *, width: int, height: int, program: FFmpeg) 
         )
     transfer = _HDR_TRANSFERS[frames.transfer]
     is_rgb = _is_rgb(frames)
-    source = {
-        "transferin": transfer,
-        "primariesin": _PRIMARIES.get(frames.primaries, "bt2020"),
-        "matrixin": "gbr" if is_rgb else "2020_ncl",
-        "rangein": "full" if frames.full_range or is_rgb else "limited",
+    meaning = {
+        "range": "full" if frames.full_range or is_rgb else "limited",
+        "color_primaries": _PRIMARIES.get(frames.primaries, "bt2020"),
+        "color_trc": transfer,
+        "colorspace": "gbr" if is_rgb else "bt2020nc",
     }
     target = {"transfer": "bt709", "matrix": "709", "primaries": "709", "range": "limited"}
     filters = (
-        # zimg takes no 4:2:0 picture of odd size, but any 4:4:4.
+        # zimg refuses a frame that leaves any of these open.
+        VideoFilter(name="setparams", options=meaning),
+        # It takes no 4:2:0 picture of odd size either, but any 4:4:4.
         *_scaled(width=width, height=height, pixel_format="gbrp16le" if is_rgb else "yuv444p16le"),
-        VideoFilter(name="zscale", options=source | {"transfer": "linear", "npl": str(_HDR_WHITE_NITS)}),
+        VideoFilter(name="zscale", options={"transfer": "linear", "npl": str(_HDR_WHITE_NITS)}),
         VideoFilter(name="format", options={"pix_fmts": "gbrpf32le"}),
         VideoFilter(name="zscale", options={"primaries": "709"}),
-        VideoFilter(name="tonemap", options={"tonemap": "hable", "desat": "0"}),
+        VideoFilter(name="tonemap", options={"tonemap": "mobius", "desat": "0"}),
         VideoFilter(name="zscale", options=target),
         VideoFilter(name="format", options={"pix_fmts": "yuv444p16le"}),
         *_scaled(width=width, height=height, in_range="limited", out_range="limited"),
     )
     kind = {"smpte2084": "PQ", "arib-std-b67": "HLG"}[transfer]
     note = Normalisation(
-        code="hdr_tone_mapped", detail=f"HDR ({kind}) was tone-mapped to SDR (Hable's curve), BT.709, limited range."
+        code="hdr_tone_mapped", detail=f"HDR ({kind}) was tone-mapped to SDR (Möbius curve), BT.709, limited range."
     )
     return ColourConversion(colour=_SDR, filters=filters, notes=(note,))
 

@@ -24,7 +24,7 @@ LARGEST_BROADCAST_STEP_SECONDS = 10
 """A larger step in an MPEG transport stream is a splice and not a pause; ffmpeg reads it so, too."""
 
 _RATE_ROUNDING = Fraction(1, 10_000)
-"""Containers that store a frame's duration, not a rate, are off by less; 30 and 30000/1001 lie ten times further apart."""
+"""Containers that store a frame's duration, not a rate, are off by less; 30 and 30000/1001 differ by ten times that."""
 
 _JITTER_SECONDS = Fraction(1, 1000)
 """Rounding of timestamps, to the milliseconds of Matroska at worst, does not make a frame rate variable."""

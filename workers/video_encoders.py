@@ -28,8 +28,8 @@ def encoder_options(settings: LowResSettings, picture: Picture) -> dict[str, Any
     """
     if settings.codec in ("hevc", "av1") and min(picture.lr_width, picture.lr_height) < _SMALLEST_SIDE:
         raise PictureTooSmallError(
-            f"At low resolution the picture is {picture.lr_width}x{picture.lr_height}, and the {settings.codec} encoder "
-            f"takes at least {_SMALLEST_SIDE} pixels a side. Choose low_res.codec h264, or a smaller scale."
+            f"At low resolution the picture is {picture.lr_width}x{picture.lr_height}, and {settings.codec} encoders "
+            f"take at least {_SMALLEST_SIDE} pixels a side. Choose low_res.codec h264, or a smaller scale."
         )
     rate = picture.average_frame_rate
     keyframe_interval = max(1, round(settings.keyframe_interval_seconds * rate.numerator / rate.denominator))
