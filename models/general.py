@@ -14,6 +14,7 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 GENERAL_NETWORKS: tuple[tuple[str, int], ...] = (
     ("espcn", 2),
+    ("espcn", 4),
     ("wdsr-small", 2),
 )
 """(architecture, scale) of every file in weights/."""
