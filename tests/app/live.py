@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from app.main import create_app
 from core import api_keys
@@ -29,6 +30,7 @@ WAIT_SECONDS = 10
 class LiveApi:
     """A running API, and a client that may use it."""
 
+    app: FastAPI
     url: str
     client: httpx.Client
     deployment: Deployment
@@ -81,7 +83,7 @@ def live_api(
         headers = {"Authorization": f"Bearer {new_key(deployment)}"} if keys_required else {}
         # Nothing of the proxies that the machine may have in its environment.
         with httpx.Client(base_url=url, headers=headers, timeout=20, trust_env=False) as client:
-            yield LiveApi(url=url, client=client, deployment=deployment, settings=changed)
+            yield LiveApi(app=app, url=url, client=client, deployment=deployment, settings=changed)
 
 
 def new_key(deployment: Deployment) -> str:
@@ -91,7 +93,7 @@ def new_key(deployment: Deployment) -> str:
 
 
 @contextmanager
-def _serving(app: Any, listener: socket.socket) -> Iterator[None]:
+def _serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -104,7 +106,7 @@ def _serving(app: Any, listener: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def wait_until(condition: Any, *, seconds: float = WAIT_SECONDS) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
     """Return once the condition holds; fail where it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -118,7 +120,7 @@ def assert_problem(response: httpx.Response, status: int, slug: str, field: str 
         response.text
     )
     problem: dict[str, Any] = response.json()
-    assert problem["type"] == f"/problems/{slug}"
+    assert problem["type"] == f"/problems/{slug}", problem
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]

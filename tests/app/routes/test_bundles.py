@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.bundles import PublishedBundle, bundle_prefix
+from core.claims import Finished, Trained
+from core.tables import new_id
+from tests.app.live import LiveApi, assert_problem
+from tests.core.samples import claim, new_job, sample_bundle, succeed, training_job
+
+LOW_RES = bytes(range(250)) * 2
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+NONSENSE_PATHS = [
+    "nothing",
+    "",
+    "low_res.mp4/",
+    "networks",
+    "../1/manifest.json",
+    "%2e%2e%2f%2e%2e%2fvideos",
+    "..%5c..%5cx",
+    "%00",
+    "low_res.mp4%00",
+    "%ff%fe",
+    "/etc/passwd",
+    "a" * 5000,
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A job whose bundle is in the store."""
+
+    api: LiveApi
+    job_id: str
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
+        """A file of the bundle, without following the way to the store."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.api.client.request(method, f"/v1/jobs/{self.job_id}/bundle/{path}", headers=named)
+
+
+def publish(api: LiveApi, folder: Path) -> Published:
+    """Two files under a sample manifest's names: the manifest and the low-resolution stream."""
+    database = api.deployment.database
+    job_id = training_job(database, network_count=1)
+    contents = {"manifest.json": b'{"format": "stdo-bundle"}', "low_res.mp4": LOW_RES, "networks/0.onnx": b"weights"}
+    bundle = sample_bundle(job_id)
+    for path, content in contents.items():
+        (folder / "file").write_bytes(content)
+        api.deployment.store.put_file(bundle.prefix + path, folder / "file")
+    succeed(database, claim(database, job_id, "train_network", 0, seconds=1), Trained(), seconds=2)
+    held = claim(database, job_id, "finish_job", seconds=3)
+    succeed(database, held, Finished(bundle=with_true_entries(bundle, contents)), seconds=4)
+    return Published(api=api, job_id=job_id)
+
+
+def with_true_entries(bundle: PublishedBundle, contents: dict[str, bytes]) -> PublishedBundle:
+    def truth(path: str) -> dict[str, object]:
+        return {"byte_count": len(contents[path]), "sha256": hashlib.sha256(contents[path]).hexdigest()}
+
+    manifest = bundle.manifest
+    network = manifest.networks[0].model_copy(update=truth("networks/0.onnx"))
+    return PublishedBundle(
+        prefix=bundle.prefix,
+        manifest=manifest.model_copy(
+            update={
+                "low_res": manifest.low_res.model_copy(update=truth("low_res.mp4")),
+                "networks": (network, *manifest.networks[1:]),
+            }
+        ),
+        manifest_file=bundle.manifest_file.model_copy(update=truth("manifest.json")),
+    )
+
+
+@pytest.fixture
+def published(api: LiveApi, tmp_path: Path) -> Published:
+    return publish(api, tmp_path)
+
+
+@pytest.fixture
+def local(embedded_api: LiveApi, tmp_path: Path) -> Published:
+    """Where the API serves the files itself."""
+    return publish(embedded_api, tmp_path)
+
+
+def tag_of(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()}"'
+
+
+class TestWholeFiles:
+    def test_the_manifest_comes_from_the_api(self, published: Published) -> None:
+        response = published.get("manifest.json")
+        assert (response.status_code, response.content) == (200, b'{"format": "stdo-bundle"}')
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["cache-control"] == IMMUTABLE
+        assert response.headers["etag"] == tag_of(response.content)
+
+    def test_other_files_come_from_where_they_lie(self, published: Published) -> None:
+        response = published.get("low_res.mp4")
+        if published.api.is_embedded:
+            assert response.status_code == 200
+        else:
+            assert response.status_code == 307
+            assert response.headers["cache-control"].startswith("private, max-age=")
+            # As any client follows it: with the range, and without the key, which is not for the store.
+            location = response.headers["location"]
+            part = httpx.get(location, headers={"Range": "bytes=10-19"}, trust_env=False)
+            assert (part.status_code, part.content) == (206, LOW_RES[10:20])
+            response = httpx.get(location, trust_env=False)
+        assert (response.status_code, response.content) == (200, LOW_RES)
+        assert response.headers["content-type"] == "video/mp4"
+        assert response.headers["cache-control"] == IMMUTABLE
+
+    def test_head(self, published: Published) -> None:
+        response = published.get("low_res.mp4", "HEAD")
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["content-length"] == str(len(LOW_RES))
+        assert response.headers["accept-ranges"] == "bytes"
+        assert response.headers["etag"] == tag_of(LOW_RES)
+
+    def test_not_modified(self, published: Published) -> None:
+        for given in (tag_of(LOW_RES), f"W/{tag_of(LOW_RES)}", f'"x", {tag_of(LOW_RES)}', "*"):
+            response = published.get("low_res.mp4", If_None_Match=given)
+            assert (response.status_code, response.content) == (304, b"")
+            assert response.headers["etag"] == tag_of(LOW_RES)
+        assert published.get("manifest.json", If_None_Match='"x"').status_code == 200
+
+    def test_content_types(self, local: Published) -> None:
+        assert local.get("networks/0.onnx").headers["content-type"] == "application/octet-stream"
+
+
+class TestRanges:
+    def test_one_range(self, local: Published) -> None:
+        asked = {"bytes=10-19": (10, 19), "bytes=490-": (490, 499), "bytes=-10": (490, 499), "Bytes= 1-1000": (1, 499)}
+        for header, (first, last) in asked.items():
+            response = local.get("low_res.mp4", Range=header)
+            assert (response.status_code, response.content) == (206, LOW_RES[first : last + 1])
+            assert response.headers["content-range"] == f"bytes {first}-{last}/500"
+            assert response.headers["content-length"] == str(last - first + 1)
+            assert response.headers["etag"] == tag_of(LOW_RES)
+
+    def test_outside(self, local: Published) -> None:
+        response = local.get("low_res.mp4", Range="bytes=500-")
+        assert_problem(response, 416, "range-not-satisfiable")
+        assert response.headers["content-range"] == "bytes */500"
+
+    def test_what_is_no_single_range_is_ignored(self, local: Published) -> None:
+        for header in ("bytes=0-1,5-6", "bytes=a-b", "lines=1-2"):
+            response = local.get("low_res.mp4", Range=header)
+            assert (response.status_code, response.content) == (200, LOW_RES)
+
+    def test_if_range(self, local: Published) -> None:
+        def status(if_range: str) -> int:
+            return local.get("low_res.mp4", Range="bytes=0-9", If_Range=if_range).status_code
+
+        assert status(tag_of(LOW_RES)) == 206
+        assert status('"another"') == 200
+        assert status(f"W/{tag_of(LOW_RES)}") == 200
+        assert status("Wed, 21 Oct 2015 07:28:00 GMT") == 200
+
+    def test_head_of_a_range(self, published: Published) -> None:
+        response = published.get("low_res.mp4", "HEAD", Range="bytes=0-9")
+        assert (response.status_code, response.headers["content-length"]) == (206, "10")
+
+
+class TestWhatIsNotThere:
+    def test_paths(self, local: Published) -> None:
+        for path in NONSENSE_PATHS:
+            response = local.get(path)
+            assert response.status_code == 404, path
+            assert response.headers["content-type"] == "application/problem+json"
+
+    def test_paths_that_a_database_refuses(self, published: Published) -> None:
+        assert_problem(published.get("%00"), 404, "bundle-file-not-found")
+        assert_problem(published.get("quality/nothing.png"), 404, "bundle-file-not-found")
+
+    def test_jobs(self, api: LiveApi) -> None:
+        job_id = new_job(api.deployment.database)
+        path: Callable[[str], str] = "/v1/jobs/{}/bundle/manifest.json".format
+        assert_problem(api.client.get(path(job_id)), 409, "bundle-not-ready")
+        for unknown in (new_id(), "a%00b", "x"):
+            assert_problem(api.client.get(path(unknown)), 404, "job-not-found")
+
+    def test_an_object_that_was_lost(self, local: Published) -> None:
+        local.api.deployment.store.delete_prefix(bundle_prefix(local.job_id, 1))
+        problem = assert_problem(local.get("low_res.mp4"), 500, "internal-error")
+        assert "bundles/" not in problem["detail"]
