@@ -11,6 +11,7 @@ import pytest
 
 from core.settings import ENVIRONMENT_PREFIX
 from tests import servers
+from tests.clips import ClipMaker
 from tests.deployments import (
     S3_BUCKET,
     Deployment,
@@ -28,6 +29,11 @@ _valkey_databases = count()
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipMaker:
+    return ClipMaker(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,9 @@ def main() -> None:
         # The parent may have died before the line above.
         if os.getppid() != parent:
             sys.exit(f"the parent process {parent} is gone")
+    # Python ignores these two, and an ignored signal stays ignored in the next program.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     os.execv(sys.argv[6], sys.argv[6:])  # noqa: S606 - an argument list, no shell
 
 
