@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,7 +19,7 @@ from models.general import general_network_sha256, load_general_network
 from models.registry import build_network, find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
 from workers.device import device_name
-from workers.frame_pairs import VideoFiles, patch_grid
+from workers.frame_pairs import FramePair, VideoFiles, patch_grid
 from workers.overfitting import CheckpointPlan, Schedule, overfit
 from workers.progress import Progress
 from workers.stages.chunks import ChunkPlan
@@ -83,7 +84,7 @@ def train_network(
         checkpoint: file that is written while training goes on, and resumed from where it is there already.
     """
     steps = settings.steps_of_network(network_index)
-    patches = _gather(video, plan, settings, network_index, device)
+    patches = _gather(video, plan, settings, network_index, device, lambda: report("train", 0, steps, "steps"))
     network = starting_network(settings, network_index)
     if not len(patches):
         return _trained(network, patch_count=0, steps=0, device=device)
@@ -137,7 +138,12 @@ def run_fingerprint(video: VideoFiles, plan: ChunkPlan, settings: EncodingSettin
 
 
 def _gather(
-    video: VideoFiles, plan: ChunkPlan, settings: EncodingSettings, network_index: int, device: torch.device
+    video: VideoFiles,
+    plan: ChunkPlan,
+    settings: EncodingSettings,
+    network_index: int,
+    device: torch.device,
+    sign_of_life: Callable[[], None],
 ) -> TrainingPatches:
     picture = video.info.picture(settings.scale)
     grid = patch_grid(picture, settings)
@@ -148,8 +154,15 @@ def _gather(
         network_index=network_index,
         patch_bytes=bytes_per_patch(grid, scale=settings.scale, channels=channels),
     )
-    frames = video.frame_pairs(picture)
+    frames = _announced(video.frame_pairs(picture), sign_of_life)
     return gather_patches(frames, numbers, picture=picture, grid=grid, channels=channels, device=device)
+
+
+def _announced(frames: Iterator[FramePair], sign_of_life: Callable[[], None]) -> Iterator[FramePair]:
+    """Reading a long video takes minutes without any step."""
+    for frame in frames:
+        sign_of_life()
+        yield frame
 
 
 def _trained(network: nn.Module, *, patch_count: int, steps: int, device: torch.device) -> TrainedNetwork:

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.recipes import EncodingSettings
+from models.general import load_general_network
+from stdo.resources import ProgressUnit, Stage
+from tests.clips import ClipMaker
+from tests.workers.pipeline_runs import Reports, encoded_low_res, settings_of
+from workers.frame_pairs import VideoFiles
+from workers.stages.chunks import ChunkPlan
+from workers.stages.train import TrainedNetwork, run_fingerprint, starting_network, train_network
+
+CPU = torch.device("cpu")
+SETTINGS = settings_of({"training": {"steps": 10, "checkpoint_interval_seconds": 1e-9}})
+
+
+class CutOffError(Exception):
+    """Stands for whatever ends a training early."""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> VideoFiles:
+    folder = tmp_path_factory.mktemp("train")
+    return encoded_low_res(ClipMaker(folder).make("short.mp4", frames=4), folder, SETTINGS)
+
+
+def plan_of(chunks: int = 2) -> ChunkPlan:
+    index = (np.arange(16, dtype=np.uint8) % chunks).reshape(4, 4)
+    return ChunkPlan(chunk_of_patch=index, network_of_patch=index)
+
+
+def train(
+    video: VideoFiles, checkpoint: Path, *, settings: EncodingSettings = SETTINGS, index: int = 0, stop_after: int = 99
+) -> TrainedNetwork | None:
+    """The network, or None where it was stopped."""
+
+    def report(stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
+        assert (stage, total, unit) == ("train", 5, "steps")
+        if done == stop_after:
+            raise CutOffError
+
+    try:
+        return train_network(video, plan_of(), settings, index, checkpoint=checkpoint, device=CPU, report=report)
+    except CutOffError:
+        return None
+
+
+def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(video: VideoFiles, tmp_path: Path) -> None:
+    whole = train(video, tmp_path / "whole.safetensors")
+    assert train(video, tmp_path / "cut.safetensors", stop_after=2) is None
+    resumed = train(video, tmp_path / "cut.safetensors")
+    assert whole is not None
+    assert resumed is not None
+    assert (whole.steps, whole.patch_count, whole.device) == (5, 8, "cpu")
+    assert all(torch.equal(whole.weights[key], resumed.weights[key]) for key in whole.weights)
+    started = load_general_network("espcn", scale=2, channels="rgb").state_dict()
+    assert not torch.equal(whole.weights["upsample.weight"], started["upsample.weight"])
+
+
+def test_a_fingerprint_names_all_that_the_weights_depend_on(video: VideoFiles) -> None:
+    base = run_fingerprint(video, plan_of(), SETTINGS, 0)
+    assert base == run_fingerprint(video, plan_of(), SETTINGS, 0)
+    other_seed = SETTINGS.model_copy(update={"seed": 1})
+    others = {
+        run_fingerprint(video, plan_of(), SETTINGS, 1),
+        run_fingerprint(video, plan_of(chunks=1), SETTINGS, 0),
+        run_fingerprint(video, plan_of(), other_seed, 0),
+        run_fingerprint(replace(video, low_res=video.source), plan_of(), SETTINGS, 0),
+    }
+    assert len(others | {base}) == 5
+
+
+def test_a_network_without_patches_keeps_its_starting_weights(video: VideoFiles, tmp_path: Path) -> None:
+    settings = settings_of({"chunks": {"count": 3}, "training": {"steps": 15}})
+    trained = train(video, tmp_path / "c.safetensors", settings=settings, index=2)
+    assert trained is not None
+    assert (trained.steps, trained.patch_count) == (0, 0)
+    started = load_general_network("espcn", scale=2, channels="rgb").state_dict()
+    assert all(torch.equal(trained.weights[key], started[key]) for key in started)
+
+
+def test_weight_norm_is_folded_away(video: VideoFiles, tmp_path: Path) -> None:
+    settings = settings_of({"training": {"steps": 10, "architecture": "wdsr-small"}})
+    trained = train(video, tmp_path / "c.safetensors", settings=settings)
+    assert trained is not None
+    network = trained.network(settings)
+    assert set(network.state_dict()) == set(trained.weights)
+    started = load_general_network("wdsr-small", scale=2, channels="rgb").state_dict()
+    assert set(started) == set(trained.weights)
+    assert not torch.equal(started["head.weight"], trained.weights["head.weight"])
+
+
+def test_fresh_weights_are_drawn_by_the_seed_and_the_networks_number() -> None:
+    def first_layer(seed: int, index: int) -> torch.Tensor:
+        settings = settings_of({"seed": seed, "training": {"start": "scratch", "architecture": "edsr-small"}})
+        return starting_network(settings, index).state_dict()["head.weight"]
+
+    before = torch.random.get_rng_state()
+    assert torch.equal(first_layer(3, 1), first_layer(3, 1))
+    assert not torch.equal(first_layer(3, 1), first_layer(3, 0))
+    assert not torch.equal(first_layer(3, 1), first_layer(4, 1))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_luma_network_starts_from_the_folded_general_one() -> None:
+    settings = settings_of({"training": {"channels": "luma"}})
+    network = starting_network(settings, 0)
+    grey = torch.rand(1, 1, 9, 8)
+    with torch.inference_mode():
+        rgb = load_general_network("espcn", scale=2, channels="rgb")(grey.repeat(1, 3, 1, 1))
+        luma = network(grey)
+    weights = torch.tensor([0.2126, 0.7152, 0.0722])
+    assert torch.allclose(luma[:, 0], torch.einsum("bchw,c->bhw", rgb, weights), atol=1e-5)
+
+
+def test_a_trained_network_survives_its_file(tmp_path: Path) -> None:
+    weights = load_general_network("espcn", scale=2, channels="rgb").state_dict()
+    TrainedNetwork(weights=dict(weights), patch_count=7, steps=9, device="cpu").save(tmp_path / "n.safetensors")
+    loaded = TrainedNetwork.load(tmp_path / "n.safetensors")
+    assert (loaded.patch_count, loaded.steps, loaded.device) == (7, 9, "cpu")
+    assert all(torch.equal(loaded.weights[key], weights[key]) for key in weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]
+
+
+def test_reports_start_before_the_patches_are_read(video: VideoFiles, tmp_path: Path) -> None:
+    reports = Reports()
+    train_network(video, plan_of(), SETTINGS, 0, checkpoint=tmp_path / "c", device=CPU, report=reports)
+    assert reports.seen[0] == ("train", 0, 5, "steps")
+    assert reports.seen[-1] == ("train", 5, 5, "steps")
