@@ -1,0 +1,165 @@
+"""The demo's pictures: source, bicubic and restored side by side, and the error of each patch as heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from demo.restoration import Comparison, Crop
+from stdo.manifest import Manifest
+from stdo.patch_grid import Image
+
+_PANEL_INCHES = 5.2
+_DPI = 110
+_PSNR_CEILING = 60.0
+"""Beyond it no eye sees a difference; patches without any error count as this."""
+_MARK = "#ffcc00"
+
+PatchPsnr = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatchErrors:
+    """Mean squared error of each patch over R'G'B', 8 bit: (frames, rows * columns) float32."""
+
+    f0: npt.NDArray[np.float32]
+    restored: npt.NDArray[np.float32]
+
+    @classmethod
+    def read(cls, path: Path) -> PatchErrors:
+        """The bundle's quality/patch_errors.npz."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(f0=arrays["f0"], restored=arrays["restored"])
+
+
+def draw_comparison(path: Path, comparison: Comparison) -> None:
+    """Source, bicubic and restored: the whole frame, and below it the crop where they differ most, in large."""
+    panels = {"source": comparison.source, "bicubic": comparison.bicubic, "restored": comparison.restored}
+    crop = comparison.crop
+    height, width = comparison.source.shape[:2]
+    figure = _figure(columns=3, panel_heights=(height / width, crop.height / crop.width))
+    axes = figure.subplots(2, 3, gridspec_kw={"height_ratios": (height / width, crop.height / crop.width)})
+    for column, (name, image) in enumerate(panels.items()):
+        _show(axes[0, column], image, f"{name}{_psnr_note(comparison.source, image)}")
+        axes[0, column].add_patch(
+            Rectangle((crop.left, crop.top), crop.width, crop.height, fill=False, edgecolor=_MARK, linewidth=1.5)
+        )
+        enlarged, reference = _cut(image, crop), _cut(comparison.source, crop)
+        _show(axes[1, column], enlarged, f"{name}, enlarged{_psnr_note(reference, enlarged)}")
+    figure.suptitle(f"Frame {comparison.frame_number}: where the restored picture is ahead of bicubic the most")
+    _save(figure, path)
+
+
+def draw_f0_heatmaps(path: Path, errors: PatchErrors, frames: dict[int, Image], manifest: Manifest) -> None:
+    """PSNR of each patch under the general network f0 on some frames (the paper's Figure 1)."""
+    psnr = {number: _patch_psnr(errors.f0[number]) for number in frames}
+    limits = _limits(list(psnr.values()))
+    aspect = next(iter(frames.values())).shape[0] / next(iter(frames.values())).shape[1]
+    figure = _figure(columns=2, panel_heights=(aspect,) * len(frames))
+    axes = figure.subplots(len(frames), 2, squeeze=False)
+    for row, (number, image) in enumerate(frames.items()):
+        _show(axes[row, 0], image, f"frame {number}")
+        drawn = _show_heatmap(axes[row, 1], image, psnr[number], limits, manifest)
+        axes[row, 1].set_title(f"f0, PSNR of each patch, frame {number}", fontsize=11)
+    _add_bar(figure, drawn, axes, "PSNR (RGB), dB")
+    figure.suptitle("Patch PSNR under the general network f0")
+    _save(figure, path)
+
+
+def draw_restored_heatmaps(path: Path, errors: PatchErrors, number: int, image: Image, manifest: Manifest) -> None:
+    """One frame under f0 and restored, on one scale, and what each patch has gained (the paper's Figure 3)."""
+    f0, restored = _patch_psnr(errors.f0[number]), _patch_psnr(errors.restored[number])
+    limits = _limits([f0, restored])
+    figure = _figure(columns=2, panel_heights=(image.shape[0] / image.shape[1],) * 2)
+    axes = figure.subplots(2, 2)
+    _show(axes[0, 0], image, f"frame {number}")
+    _show_heatmap(axes[0, 1], image, f0, limits, manifest)
+    axes[0, 1].set_title("f0, PSNR of each patch", fontsize=11)
+    drawn = _show_heatmap(axes[1, 1], image, restored, limits, manifest)
+    axes[1, 1].set_title("restored, PSNR of each patch", fontsize=11)
+    _add_bar(figure, drawn, axes[:, 1], "PSNR (RGB), dB")
+    gain = restored - f0
+    reach = float(max(np.abs(gain).max(), 0.1))
+    gained = _show_heatmap(axes[1, 0], image, gain, (-reach, reach), manifest, colours="RdBu")
+    axes[1, 0].set_title("gain over f0", fontsize=11)
+    figure.colorbar(gained, ax=axes[1, 0], label="dB", location="left", fraction=0.04, pad=0.02)
+    figure.suptitle(f"{manifest.provenance.method}: patch PSNR of the restored video")
+    _save(figure, path)
+
+
+def _figure(*, columns: int, panel_heights: Sequence[float]) -> Figure:
+    height = _PANEL_INCHES * sum(panel_heights) + 0.45 * len(panel_heights) + 0.5
+    return Figure(figsize=(_PANEL_INCHES * columns + 0.6, height), dpi=_DPI, layout="constrained")
+
+
+def _show(axes: Any, image: Image, title: str) -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set_title(title, fontsize=11)
+    axes.set_axis_off()
+
+
+def _show_heatmap(
+    axes: Any,
+    image: Image,
+    values: PatchPsnr,
+    limits: tuple[float, float],
+    manifest: Manifest,
+    *,
+    colours: str = "viridis",
+) -> Any:
+    """The frame in grey under its patches' values, in raster order."""
+    grid, scale = manifest.patch_grid, manifest.picture.scale
+    height, width = image.shape[:2]
+    right = grid.columns * grid.patch_width * scale - 0.5
+    bottom = grid.rows * grid.patch_height * scale - 0.5
+    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    drawn = axes.imshow(
+        values.reshape(grid.rows, grid.columns),
+        extent=(-0.5, right, bottom, -0.5),
+        cmap=colours,
+        alpha=0.72,
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="nearest",
+    )
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    axes.set_axis_off()
+    return drawn
+
+
+def _add_bar(figure: Figure, drawn: Any, axes: Any, label: str) -> None:
+    figure.colorbar(drawn, ax=axes, label=label, fraction=0.04, pad=0.02)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _cut(image: Image, crop: Crop) -> Image:
+    return image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+
+
+def _psnr_note(reference: Image, image: Image) -> str:
+    if image is reference:
+        return ""
+    error = float(np.mean((reference.astype(np.int32) - image) ** 2))
+    return f", {10 * np.log10(255**2 / error):.2f} dB" if error else ""
+
+
+def _patch_psnr(mse: npt.NDArray[np.float32]) -> PatchPsnr:
+    floor = 255.0**2 / 10 ** (_PSNR_CEILING / 10)
+    psnr: PatchPsnr = 10 * np.log10(255.0**2 / np.maximum(mse.astype(np.float64), floor))
+    return psnr
+
+
+def _limits(maps: Sequence[PatchPsnr]) -> tuple[float, float]:
+    """One scale for all, so that the same colour means the same error."""
+    return float(min(values.min() for values in maps)), float(max(values.max() for values in maps))

@@ -1,0 +1,164 @@
+"""Restores the bundle once, and takes from that one pass all that the demo shows and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import log10
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from demo.source_frames import source_frames
+from stdo.bundle import Bundle
+from stdo.frames import Plane, YuvFrame, decode_video, yuv_to_rgb
+from stdo.manifest import Picture
+from stdo.patch_grid import Image
+from stdo.reconstruction import reconstruct
+from stdo.restored_frame import RestoredFrame
+from stdo.upscale import resize_frame, resize_plane
+from stdo.video_writer import write_mp4
+
+FrameProgress = Callable[[int, int], None]
+"""Called with (frames done, frames in total)."""
+_CROP_STEP = 8
+"""Crops start at multiples of so many pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A part of a frame, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """The frame and the crop where the restored picture is ahead of bicubic the most. Images are (h, w, 3) uint8."""
+
+    frame_number: int
+    crop: Crop
+    source: Image
+    bicubic: Image
+    restored: Image
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Restoration:
+    """What the pass found."""
+
+    frame_count: int
+    luma_psnr: float | None
+    """Measured here: all pixels of all frames against the source, in dB; None where there is no error at all."""
+    comparison: Comparison
+    source_images: dict[int, Image]
+    """The frames that were asked for, (h, w, 3) uint8."""
+
+
+def restore(
+    bundle: Bundle, video: Path, target: Path, *, wanted_source_frames: set[int], on_progress: FrameProgress
+) -> Restoration:
+    """Write the restored MP4, and compare each of its frames with the source on the way.
+
+    Raises:
+        StdoError: the bundle can't be restored, or the video can't be written.
+        ValueError: the source has not as many frames as the bundle.
+    """
+    picture, low_res = bundle.manifest.picture, bundle.path(bundle.manifest.low_res)
+    watch = _Watch(picture, wanted_source_frames)
+
+    def watched() -> Iterator[RestoredFrame]:
+        triples = zip(reconstruct(bundle), decode_video(low_res), source_frames(video, bundle.manifest), strict=True)
+        for number, (restored, small, source) in enumerate(triples):
+            watch.add(number, restored, small, source)
+            yield restored
+            on_progress(number + 1, picture.frame_count)
+
+    frame_count = write_mp4(watched(), target, picture=picture, low_res=low_res)
+    return Restoration(
+        frame_count=frame_count,
+        luma_psnr=watch.luma_psnr(),
+        comparison=watch.comparison(),
+        source_images=watch.source_images,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Best:
+    number: int
+    crop: Crop
+    restored: RestoredFrame
+    small: YuvFrame
+    source: YuvFrame
+
+
+class _Watch:
+    """Sees each frame once; keeps sums, and the frame that shows most."""
+
+    def __init__(self, picture: Picture, wanted_source_frames: set[int]) -> None:
+        self.source_images: dict[int, Image] = {}
+        self._picture = picture
+        self._wanted = wanted_source_frames
+        self._squared_error = 0
+        self._samples = 0
+        self._best: _Best | None = None
+        self._best_gain = -np.inf
+
+    def add(self, number: int, restored: RestoredFrame, small: YuvFrame, source: YuvFrame) -> None:
+        picture = self._picture
+        bicubic = resize_plane(small.y, scale=picture.scale, filter="bicubic")
+        error = _squared(source.y, restored.luma)
+        self._squared_error += int(error.sum(dtype=np.int64))
+        self._samples += error.size
+        crop, gain = best_crop(_squared(source.y, bicubic[: source.y.shape[0], : source.y.shape[1]]) - error)
+        if gain > self._best_gain:
+            self._best_gain = gain
+            self._best = _Best(number=number, crop=crop, restored=restored, small=small, source=source)
+        if number in self._wanted:
+            self.source_images[number] = yuv_to_rgb(source, picture.colour)
+
+    def luma_psnr(self) -> float | None:
+        return 10 * log10(255**2 * self._samples / self._squared_error) if self._squared_error else None
+
+    def comparison(self) -> Comparison:
+        picture, best = self._picture, self._best
+        assert best is not None
+        bicubic = resize_frame(best.small, scale=picture.scale, filter="bicubic")
+        shown = bicubic.cropped(width=picture.display_width, height=picture.display_height)
+        return Comparison(
+            frame_number=best.number,
+            crop=best.crop,
+            source=yuv_to_rgb(best.source, picture.colour),
+            bicubic=yuv_to_rgb(shown, picture.colour),
+            restored=best.restored.rgb,
+        )
+
+
+def best_crop(gain: npt.NDArray[np.int32]) -> tuple[Crop, float]:
+    """Where a picture gains most, and how much: the crop with the largest sum, a fifth of the picture wide and high.
+
+    Args:
+        gain: (h, w), how much smaller the squared error of each pixel has become.
+    """
+    height, width = gain.shape
+    crop_height, crop_width = max(1, height // 5), max(1, width // 5)
+    sums = np.zeros((height + 1, width + 1), np.int64)
+    np.cumsum(np.cumsum(gain, axis=0, dtype=np.int64), axis=1, out=sums[1:, 1:])
+    tops = np.arange(0, height - crop_height + 1, _CROP_STEP)[:, np.newaxis]
+    lefts = np.arange(0, width - crop_width + 1, _CROP_STEP)[np.newaxis]
+    bottoms, rights = tops + crop_height, lefts + crop_width
+    totals = sums[bottoms, rights] - sums[tops, rights] - sums[bottoms, lefts] + sums[tops, lefts]
+    row, column = np.unravel_index(int(totals.argmax()), totals.shape)
+    crop = Crop(left=int(lefts[0, column]), top=int(tops[row, 0]), width=crop_width, height=crop_height)
+    return crop, float(totals[row, column])
+
+
+def _squared(first: Plane, second: Plane) -> npt.NDArray[np.int32]:
+    difference = first.astype(np.int32)
+    difference -= second
+    difference *= difference
+    return difference

@@ -1,0 +1,174 @@
+"""The demo from top to bottom: a video goes to the service over HTTP, a bundle comes back, the video is restored."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from demo.errors import DemoError
+from demo.pictures import PatchErrors, draw_comparison, draw_f0_heatmaps, draw_restored_heatmaps
+from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
+from demo.restoration import Restoration, restore
+from demo.service import embedded_service
+from stdo.bundle import Bundle, open_bundle
+from stdo.client import Client
+from stdo.progress_display import progress_display, show_job, show_transfer
+from stdo.resources import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to encode, and where the results go."""
+
+    video: Path
+    output: Path
+    preset: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Where everything lies."""
+
+    output: Path
+
+    @property
+    def bundle(self) -> Path:
+        return self.output / "bundle"
+
+    @property
+    def restored(self) -> Path:
+        return self.output / "restored.mp4"
+
+    @property
+    def comparison(self) -> Path:
+        return self.output / "comparison.png"
+
+    @property
+    def f0_heatmap(self) -> Path:
+        return self.output / "heatmap_f0.png"
+
+    @property
+    def restored_heatmap(self) -> Path:
+        return self.output / "heatmap_restored.png"
+
+    @property
+    def report(self) -> Path:
+        return self.output / "report.json"
+
+    @property
+    def service_log(self) -> Path:
+        return self.output / "service.log"
+
+    def described(self) -> dict[Path, str]:
+        """Each with what it is."""
+        return {
+            self.restored: "the restored video",
+            self.comparison: "source, bicubic and restored side by side",
+            self.f0_heatmap: "PSNR of each patch under f0",
+            self.restored_heatmap: "PSNR of each patch, restored",
+            self.report: "every figure",
+            self.bundle: "the bundle; see `stdo info`",
+            self.service_log: "the service's log",
+        }
+
+
+def run_demo(request: Request, console: Console) -> None:
+    """Runs all of it.
+
+    Raises:
+        DemoError: the job failed, or a figure is not what the bundle says.
+        StdoError: from the client library.
+    """
+    results, watch = Results(output=request.output), Stopwatch()
+    _prepare(request.video, results)
+    with ExitStack() as stack:
+        with watch.timing("start_service"):
+            url = stack.enter_context(embedded_service(results.service_log))
+        console.print(f"The service runs at {url}; its log is {results.service_log}.")
+        client = stack.enter_context(Client(url))
+        job = _encode(client, request, watch, console)
+        with watch.timing("fetch"), progress_display(console) as display:
+            client.fetch(job.id, results.bundle, on_progress=show_transfer(display, "Fetch the bundle"))
+    with open_bundle(results.bundle) as bundle:
+        with watch.timing("verify"):
+            file_count = _verify(bundle)
+        console.print(f"The bundle is in {results.bundle}: the hashes of all {file_count} files are right.")
+        with watch.timing("restore"):
+            restoration = _restore(bundle, request.video, results, console)
+        figure_check = check_figures(bundle.manifest, restoration)
+        with watch.timing("pictures"):
+            _draw(bundle, restoration, results)
+        seconds = all_seconds(job, watch)
+        write_report(results.report, bundle, job, video=request.video, seconds=seconds, check=figure_check)
+        print_tables(bundle, seconds=seconds, console=console)
+    console.print(figure_check.sentence)
+    console.print("\n".join(["", "Left behind:", *(f"  {path}: {what}" for path, what in results.described().items())]))
+
+
+def _prepare(video: Path, results: Results) -> None:
+    """What an earlier run left is removed, so that nothing old can be taken for a result of this one."""
+    if not video.is_file():
+        raise DemoError(f"There is no video {video}.")
+    results.output.mkdir(parents=True, exist_ok=True)
+    for path in results.described():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _encode(client: Client, request: Request, watch: Stopwatch, console: Console) -> Job:
+    with progress_display(console) as display:
+        with watch.timing("upload"):
+            upload = show_transfer(display, "Upload the video")
+            job = client.encode(request.video, preset=request.preset, settings=request.settings, on_progress=upload)
+        with watch.timing("job"):
+            for report in client.iterate_progress(job.id):
+                show_job(display, report)
+    job = client.job(job.id)
+    if job.failure is not None:
+        raise DemoError(f"The job failed. {job.failure.title}: {job.failure.detail}")
+    if job.state != "succeeded":
+        raise DemoError(f"The job was {job.state}.")
+    return job
+
+
+def _verify(bundle: Bundle) -> int:
+    """Hash every file; how many there are."""
+    checks = list(bundle.verify())
+    problems = [check.problem for check in checks if check.problem is not None]
+    if problems:
+        raise DemoError("The bundle is damaged. " + " ".join(problems))
+    return len(checks) + 1
+
+
+def _restore(bundle: Bundle, video: Path, results: Results, console: Console) -> Restoration:
+    frame_count = bundle.manifest.picture.frame_count
+    with progress_display(console) as display:
+        return restore(
+            bundle,
+            video,
+            results.restored,
+            wanted_source_frames=_heatmap_frames(frame_count),
+            on_progress=lambda done, total: display.step("Restore the video", done, total, "frames"),
+        )
+
+
+def _heatmap_frames(frame_count: int) -> set[int]:
+    """Two frames that lie far apart, as in the paper's Figure 1."""
+    return {frame_count // 6, frame_count * 5 // 6}
+
+
+def _draw(bundle: Bundle, restoration: Restoration, results: Results) -> None:
+    manifest, comparison = bundle.manifest, restoration.comparison
+    (errors_file,) = [file for file in manifest.quality.files if file.path == "quality/patch_errors.npz"]
+    errors = PatchErrors.read(bundle.path(errors_file))
+    draw_comparison(results.comparison, comparison)
+    draw_f0_heatmaps(results.f0_heatmap, errors, restoration.source_images, manifest)
+    draw_restored_heatmaps(results.restored_heatmap, errors, comparison.frame_number, comparison.source, manifest)

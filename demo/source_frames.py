@@ -1,0 +1,54 @@
+"""The source's frames, to compare with: read by other code than the encoder's wherever that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from core.settings import load_settings
+from demo.errors import DemoError
+from stdo.frames import Plane, YuvFrame
+from stdo.manifest import Manifest
+from workers.frame_tally import SourceLimits
+from workers.source_frames import read_source_frames
+from workers.stages.probe import probe_source
+
+
+def is_read_independently(manifest: Manifest) -> bool:
+    """Whether PyAV alone gives the frames. Where the encoder had to normalise them, only its own reader does."""
+    return not manifest.source.input_normalisations
+
+
+def source_frames(video: Path, manifest: Manifest) -> Iterator[YuvFrame]:
+    """The normalised source at display size, one frame after the other."""
+    return _decoded(video) if is_read_independently(manifest) else _normalised(video, manifest)
+
+
+def _decoded(video: Path) -> Iterator[YuvFrame]:
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for picture in container.decode(stream):
+            if picture.format.name not in ("yuv420p", "yuvj420p"):
+                raise DemoError(f"{video} is {picture.format.name}, which the encoder should have normalised.")
+            y, u, v = (_samples(picture, number) for number in range(3))
+            yield YuvFrame(y=y, u=u, v=v, time=Fraction(0))
+
+
+def _samples(picture: av.VideoFrame, number: int) -> Plane:
+    plane = picture.planes[number]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    samples: Plane = rows[:, : plane.width].copy()
+    return samples
+
+
+def _normalised(video: Path, manifest: Manifest) -> Iterator[YuvFrame]:
+    picture = manifest.picture
+    limits = SourceLimits.model_validate(load_settings(), from_attributes=True)
+    info = probe_source(video, limits=limits, report=lambda *_: None)
+    for frame in read_source_frames(video, info, picture):
+        yield frame.cropped(width=picture.display_width, height=picture.display_height)
