@@ -181,6 +181,42 @@ def test_decoding_from_a_frame_gives_the_same_frames(first: int, reordered_video
         np.testing.assert_array_equal(frame.u, expected.u)
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        ("libx265", "-tag:v", "hvc1", "-x265-params", "log-level=error:keyint=8"),
+        ("libaom-av1", "-cpu-used", "8", "-g", "8"),
+    ],
+    ids=["hevc", "av1"],
+)
+def test_other_codecs_of_the_format_are_read(
+    encoder: tuple[str, ...], reordered_video: tuple[Path, list[Fraction]]
+) -> None:
+    source, times = reordered_video
+    path = source.with_name(f"{encoder[0]}.mp4")
+    timing = ("-fps_mode", "passthrough", "-enc_time_base", "demux")
+    fragments = ("-movflags", "+frag_keyframe+delay_moov")
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-y",
+        "-i",
+        str(source),
+        *timing,
+        "-c:v",
+        *encoder,
+        *fragments,
+    ]
+    subprocess.run([*command, str(path)], check=True, timeout=60, capture_output=True)
+    whole = list(decode_video(path))
+    assert [frame.time for frame in whole] == times
+    for first in (3, 10):
+        for frame, expected in zip(decode_video(path, first_frame=first), whole[first:], strict=True):
+            assert frame.time == expected.time
+            np.testing.assert_array_equal(frame.y, expected.y)
+
+
 def test_decoding_from_beyond_the_end_is_refused(reordered_video: tuple[Path, list[Fraction]]) -> None:
     path, _ = reordered_video
     with pytest.raises(FrameRangeError, match="21 frames"):
