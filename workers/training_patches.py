@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from stdo.frames import YuvFrame, yuv_to_rgb
 from stdo.manifest import Colour, PatchGrid, Picture
 from stdo.patch_grid import Image, extract_patches
 from workers.frame_pairs import FramePair
+from workers.frame_threads import map_frames
 from workers.joint_set import sample_joint_set
 from workers.stages.chunks import ChunkPlan
 
@@ -70,25 +71,31 @@ def gather_patches(
     grid: PatchGrid,
     channels: Literal["rgb", "luma"],
     device: torch.device,
+    sign_of_life: Callable[[], None],
 ) -> TrainingPatches:
     """Cut the patches out of the frames, in one pass.
 
     Args:
         frames: of the whole video, in order.
+        sign_of_life: called after every frame.
     """
     store = _empty_store(len(numbers), picture=picture, grid=grid, channels=channels, device=device)
     high_res_grid = _high_res_grid(grid, scale=picture.scale)
     patches_per_frame = grid.rows * grid.columns
     first_of_frame = np.searchsorted(numbers, np.arange(picture.frame_count + 1) * patches_per_frame)
-    for pair in frames:
+
+    def store_frame(pair: FramePair) -> None:
         begin, end = first_of_frame[pair.number : pair.number + 2]
         if begin == end:
-            continue
+            return
         wanted = numbers[begin:end] - pair.number * patches_per_frame
         halves = ((pair.low_res, grid, store.low_res), (pair.source, high_res_grid, store.high_res))
         for frame, frame_grid, patches in halves:
             cut = extract_patches(_pixels(frame, picture.colour, channels), frame_grid)[wanted]
             patches[begin:end] = torch.from_numpy(cut).to(device)
+
+    for _ in map_frames(store_frame, frames):
+        sign_of_life()
     return store
 
 

@@ -13,7 +13,13 @@ from stdo.manifest import Colour, Picture, Rational
 from stdo.patch_grid import make_patch_grid, patch_boxes
 from workers.frame_pairs import FramePair, patch_grid
 from workers.stages.chunks import ChunkPlan
-from workers.training_patches import bytes_per_patch, gather_patches, select_patches
+from workers.training_patches import (
+    PatchNumbers,
+    TrainingPatches,
+    bytes_per_patch,
+    gather_patches,
+    select_patches,
+)
 
 COLOUR = Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709")
 PICTURE = Picture(
@@ -44,10 +50,25 @@ PAIRS = [
 GRID = make_patch_grid(lr_width=30, lr_height=20, patch_width=12, patch_height=8, halo=3)
 
 
+def gather(numbers: PatchNumbers, channels: Literal["rgb", "luma"]) -> TrainingPatches:
+    signs: list[None] = []
+    patches = gather_patches(
+        PAIRS,
+        numbers,
+        picture=PICTURE,
+        grid=GRID,
+        channels=channels,
+        device=torch.device("cpu"),
+        sign_of_life=lambda: signs.append(None),
+    )
+    assert len(signs) == len(PAIRS)
+    return patches
+
+
 @pytest.mark.parametrize("channels", ["rgb", "luma"])
 def test_each_patch_is_the_right_window_of_both_frames(channels: Literal["rgb", "luma"]) -> None:
     numbers = np.array([0, 4, 9, 17, 27, 35])
-    patches = gather_patches(PAIRS, numbers, picture=PICTURE, grid=GRID, channels=channels, device=torch.device("cpu"))
+    patches = gather(numbers, channels)
     assert len(patches) == len(numbers)
     assert patches.low_res.shape[1:3] == (14, 18)
     assert patches.high_res.shape[1:3] == (16, 24)
@@ -97,9 +118,7 @@ def test_the_memory_budget_thins_the_patches_evenly() -> None:
 
 
 def test_bytes_per_patch_are_what_the_tensors_take() -> None:
-    patches = gather_patches(
-        PAIRS, np.arange(5), picture=PICTURE, grid=GRID, channels="rgb", device=torch.device("cpu")
-    )
+    patches = gather(np.arange(5), "rgb")
     assert 5 * bytes_per_patch(GRID, scale=2, channels="rgb") == patches.low_res.nbytes + patches.high_res.nbytes
     assert bytes_per_patch(GRID, scale=2, channels="luma") * 3 == bytes_per_patch(GRID, scale=2, channels="rgb")
 

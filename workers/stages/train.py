@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,7 @@ from models.general import general_network_sha256, load_general_network
 from models.registry import build_network, find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
 from workers.device import device_name
-from workers.frame_pairs import FramePair, VideoFiles, patch_grid
+from workers.frame_pairs import VideoFiles, patch_grid
 from workers.overfitting import CheckpointPlan, Schedule, overfit
 from workers.progress import Progress
 from workers.stages.chunks import ChunkPlan
@@ -154,15 +154,15 @@ def _gather(
         network_index=network_index,
         patch_bytes=bytes_per_patch(grid, scale=settings.scale, channels=channels),
     )
-    frames = _announced(video.frame_pairs(picture), sign_of_life)
-    return gather_patches(frames, numbers, picture=picture, grid=grid, channels=channels, device=device)
-
-
-def _announced(frames: Iterator[FramePair], sign_of_life: Callable[[], None]) -> Iterator[FramePair]:
-    """Reading a long video takes minutes without any step."""
-    for frame in frames:
-        sign_of_life()
-        yield frame
+    return gather_patches(
+        video.frame_pairs(picture),
+        numbers,
+        picture=picture,
+        grid=grid,
+        channels=channels,
+        device=device,
+        sign_of_life=sign_of_life,
+    )
 
 
 def _trained(network: nn.Module, *, patch_count: int, steps: int, device: torch.device) -> TrainedNetwork:
