@@ -60,13 +60,13 @@ def start_job(deployment: Deployment, video_id: str, overrides: Mapping[str, Any
 
 @contextmanager
 def worker_process(
-    deployment: Deployment, *queues: str, log: Path, **environment: str
+    deployment: Deployment, *queues: str, log: Path, concurrency: int = 1, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m workers run`, stopped at the end as an operator would."""
     options = [word for queue in queues for word in ("--queue", queue)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers", "run", *options],
+            [sys.executable, "-m", "workers", "run", *options, "--concurrency", str(concurrency)],
             env={**os.environ, **deployment.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
