@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -81,6 +83,10 @@ class Child:
             pipe.close()
 
     @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    @property
     def complaints(self) -> str:
         """The end of what it wrote to stderr."""
         return self._stderr_tail.decode(errors="replace").strip()
@@ -113,10 +119,15 @@ class Child:
         self._poll.unregister(self._stdout)
         while self._stderr_is_open:
             self._wait_until_readable()
+        used_before = _cpu_seconds_of_ended_children()
         try:
-            return self._process.wait(self._limits.stall_seconds)
+            status = self._process.wait(self._limits.stall_seconds)
         except subprocess.TimeoutExpired:
             raise ChildTimedOutError("it closed its output and did not end") from None
+        used = _cpu_seconds_of_ended_children() - used_before
+        if status == -signal.SIGKILL and used > self._limits.cpu_seconds - 1:
+            raise ChildTimedOutError(f"it used {self._limits.cpu_seconds} s of processor time")
+        return status
 
     def _wait_until_readable(self) -> set[int]:
         """The pipes that have something to read, or have ended. What stderr has is taken at once."""
@@ -142,6 +153,11 @@ class Child:
             self._poll.unregister(self._stderr)
         self._stderr_tail += news
         del self._stderr_tail[:-_STDERR_TAIL_BYTES]
+
+
+def _cpu_seconds_of_ended_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _launcher(limits: ChildLimits) -> list[str]:

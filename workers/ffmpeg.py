@@ -161,7 +161,7 @@ class FFmpeg:
                 yield child
                 status = child.finish()
             except ChildTimedOutError as error:
-                raise FFmpegTimedOutError(f"FFmpeg was stopped: {error}. {_last_words(child)}") from error
+                raise FFmpegTimedOutError(f"FFmpeg was stopped: {error}. Try a shorter or smaller video.") from error
             if status != 0:
                 raise _failure(status, child)
 
@@ -187,8 +187,6 @@ def _failure(status: int, child: Child) -> Exception:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if status == -signal.SIGKILL:
         return FFmpegKilledError("ffmpeg was killed from outside, perhaps since the machine is short of memory")
-    if status == -signal.SIGXCPU:
-        return FFmpegTimedOutError("FFmpeg used up its processor time. Encode a shorter or smaller video.")
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
     return FFmpegFailedError(f"FFmpeg {how}. {_last_words(child)}")
 
