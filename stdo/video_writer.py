@@ -37,7 +37,7 @@ def write_mp4(
         frames: in order, such as from `stdo.reconstruct`.
         picture: of the bundle's manifest.
         low_res: the bundle's low-resolution stream.
-        crf: quality of the encoder, 0 (lossless) to 51; 16 can't be told from the restored frames by eye.
+        crf: constant rate factor of the encoder, 0 (lossless) to 51; lower is better and larger.
         part: the frames are a part of the video. The file then starts with the first of them, and so does its sound.
 
     Returns:

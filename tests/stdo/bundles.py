@@ -42,6 +42,7 @@ Channels = Literal["rgb", "luma"]
 CHANNEL_COUNT = {"rgb": 3, "luma": 1}
 BT709 = Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709")
 SAMPLE_RATE = 48_000
+FIVE_FRAMES = [Fraction(number, 25) for number in range(5)]
 
 
 def make_picture(
@@ -136,7 +137,9 @@ def sharpening_network(scale: int, channels: Channels = "rgb", *, seed: int = 0,
     for output in range(len(weights)):
         source = output // (scale * scale)
         weights[output, source, size // 2, size // 2] += 32 - weights[output].sum()
-    return convolution_network(weights / 32, np.full(len(weights), 1 / (64 * 255), np.float32), scale=scale)
+    return convolution_network(
+        (weights / 32).astype(np.float32), np.full(len(weights), 1 / (64 * 255), np.float32), scale=scale
+    )
 
 
 def write_low_res(
@@ -196,7 +199,7 @@ def write_bundle(
         )
         for number, data in enumerate(networks)
     ]
-    segments = []
+    segments: list[PatchIndexSegment] = []
     for first in range(0, len(numbers), segment_frames):
         rows = numbers[first : first + segment_frames]
         written = _write(folder, f"patch_index/{len(segments):05d}.bin", encode_segment(rows))
@@ -231,7 +234,7 @@ def write_small_bundle(
     channels: Channels = "rgb",
     patch: tuple[int, int] = (8, 6),
     halo: int = 2,
-    times: Sequence[Fraction] = tuple(Fraction(number, 25) for number in range(5)),
+    times: Sequence[Fraction] = FIVE_FRAMES,
     colour: Colour = BT709,
     networks: Sequence[bytes] | None = None,
     sound_seconds: float = 0,

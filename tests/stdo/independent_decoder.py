@@ -54,7 +54,9 @@ def decode_bundle(folder: Path) -> list[DecodedFrame]:
     frames = []
     with av.open(str(folder / manifest["low_res"]["path"])) as container:
         for number, picture in enumerate(container.decode(video=0)):
-            planes = tuple(_plane(plane) for plane in picture.planes)
+            assert picture.pts is not None
+            assert picture.time_base is not None
+            planes = [_plane(plane) for plane in picture.planes]
             time = picture.pts * picture.time_base
             frames.append(_restore(manifest, networks, numbers[number], planes, time))
     if len(frames) != manifest["picture"]["frame_count"]:
@@ -62,12 +64,15 @@ def decode_bundle(folder: Path) -> list[DecodedFrame]:
     return frames
 
 
-def _restore(manifest: Any, networks: list[Any], numbers: list[int], planes: Any, time: Fraction) -> DecodedFrame:
+def _restore(
+    manifest: Any, networks: list[Any], numbers: list[int], planes: list[Array], time: Fraction
+) -> DecodedFrame:
     picture, grid = manifest["picture"], manifest["patch_grid"]
     scale, halo = picture["scale"], grid["halo"]
     channels = manifest["networks"][0]["channels"]
     colour = picture["colour"]
-    image = to_rgb(*planes, colour["matrix"], colour["range"]) if channels == "rgb" else planes[0][:, :, None]
+    luma, u, v = planes
+    image = to_rgb(luma, u, v, colour["matrix"], colour["range"]) if channels == "rgb" else luma[:, :, None]
     lr_height, lr_width, channel_count = image.shape
     assert lr_width == 2 * ceil(picture["display_width"] / (2 * scale))
     assert lr_height == 2 * ceil(picture["display_height"] / (2 * scale))
@@ -172,7 +177,7 @@ def _open_network(folder: Path, entry: Any) -> Any:
 
 
 def _read_file(folder: Path, entry: Any) -> bytes:
-    data = (folder / entry["path"]).read_bytes()
+    data: bytes = (folder / entry["path"]).read_bytes()
     if len(data) != entry["byte_count"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise ValueError(f"{entry['path']} is damaged")
     return data

@@ -31,7 +31,8 @@ def _near(frame: YuvFrame, *, seed: int, strength: int) -> YuvFrame:
 
     def noisy(plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         noise = random.integers(-strength, strength + 1, plane.shape)
-        return np.clip(plane + noise, 0, 255).astype(np.uint8)
+        result: npt.NDArray[np.uint8] = np.clip(plane + noise, 0, 255).astype(np.uint8)
+        return result
 
     return YuvFrame(y=noisy(frame.y), u=noisy(frame.u), v=noisy(frame.v), time=frame.time)
 

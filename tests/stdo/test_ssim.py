@@ -32,7 +32,8 @@ def _definition(reference: Plane, restored: Plane) -> float:
 
 def _noisy(plane: Plane, strength: int) -> Plane:
     noise = np.random.default_rng(4).integers(-strength, strength + 1, plane.shape)
-    return np.clip(plane + noise, 0, 255).astype(np.uint8)
+    noisy: Plane = np.clip(plane + noise, 0, 255).astype(np.uint8)
+    return noisy
 
 
 @pytest.mark.parametrize(("height", "width"), [(11, 11), (43, 30), (12, 77)])

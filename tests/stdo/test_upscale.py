@@ -45,7 +45,7 @@ def test_nearest_network_repeats_pixels(scale: int, channels: Channels, tmp_path
 
 def test_output_is_rounded_half_up_and_clipped() -> None:
     # Three networks in one: each output channel adds another constant, in 8-bit levels.
-    bias = np.repeat([-0.5, 0.49, 300], 4).astype(np.float32) / 255
+    bias = np.array([-0.5] * 4 + [0.49] * 4 + [300] * 4, np.float32) / np.float32(255)
     weights = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)[..., np.newaxis, np.newaxis]
     upscaler = OnnxUpscaler(convolution_network(weights, bias, scale=2), scale=2, channels="rgb")
     output = upscaler(np.array([0, 16, 200], np.uint8).reshape(1, 1, 1, 3))

@@ -46,16 +46,22 @@ def _write(folder: Path, output: Path, *, frames: range | None = None, crf: int 
     return written
 
 
+def _time(timestamp: int | None, time_base: Fraction | None) -> Fraction:
+    assert timestamp is not None
+    assert time_base is not None
+    return timestamp * time_base
+
+
 def _read(path: Path) -> tuple[list[Fraction], list[np.ndarray]]:
     with av.open(str(path)) as container:
-        frames = [(frame.pts * frame.time_base, frame.to_ndarray()) for frame in container.decode(video=0)]
-    return [time for time, _ in frames], [planes for _, planes in frames]
+        frames = list(container.decode(video=0))
+    return [_time(frame.pts, frame.time_base) for frame in frames], [frame.to_ndarray() for frame in frames]
 
 
 def _sound(path: Path) -> tuple[list[Fraction], list[bytes]]:
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(audio=0) if packet.pts is not None]
-        return [packet.pts * packet.time_base for packet in packets], [bytes(packet) for packet in packets]
+        return [_time(packet.pts, packet.time_base) for packet in packets], [bytes(packet) for packet in packets]
 
 
 @pytest.mark.parametrize("times", [EVEN_TIMES, UNEVEN_TIMES, [Fraction(0)]], ids=["even", "uneven", "single"])
@@ -71,7 +77,7 @@ def test_track_lasts_to_the_end_of_its_last_frame(times: list[Fraction], tmp_pat
     _write(folder, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         stream = container.streams.video[0]
-        duration = stream.duration * stream.time_base
+        duration = _time(stream.duration, stream.time_base)
     assert abs(duration - (times[-1] - times[0] + Fraction(1, 25))) <= Fraction(1, 1000)
 
 
