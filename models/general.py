@@ -14,8 +14,10 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 GENERAL_NETWORKS: tuple[tuple[str, int], ...] = (
     ("espcn", 2),
+    ("espcn", 3),
     ("espcn", 4),
     ("wdsr-small", 2),
+    ("wdsr-small", 4),
 )
 """(architecture, scale) of every file in weights/."""
 
