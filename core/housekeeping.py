@@ -45,9 +45,16 @@ def _resend(database: Database, settings: Settings, queue: QueueName, now: datet
     except BrokerUnavailableError as error:
         _log.warning("%s", error.detail)
         return 0
-    with database.transaction() as session:
+    with database.snapshot() as session:
         # Where as many messages wait as tasks do, none was lost: the workers are busy, and more messages would only
         # pile up.
         if waiting >= leases.count_queued(session, queue):
             return 0
-        return leases.resend(session, queue, now=now, older_than=timedelta(seconds=settings.resend_after_seconds))
+        older_than = timedelta(seconds=settings.resend_after_seconds)
+        task_ids = leases.unheard_tasks(session, queue, now=now, older_than=older_than)
+    return sum(_send_again(database, task_id, now) for task_id in task_ids)
+
+
+def _send_again(database: Database, task_id: str, now: datetime) -> bool:
+    with database.transaction() as session:
+        return leases.send_again(session, task_id, now=now)

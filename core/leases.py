@@ -170,22 +170,27 @@ def count_queued(session: Session, queue: QueueName) -> int:
     return session.scalar(statement) or 0
 
 
-def resend(session: Session, queue: QueueName, *, now: datetime, older_than: timedelta) -> int:
-    """Tell the workers again about the queued tasks that were last sent so long ago; how many."""
-    tasks = session.scalars(
-        select(TaskRow).where(
-            TaskRow.state == "queued",
-            TaskRow.queue == queue,
-            TaskRow.not_before <= now,
-            or_(TaskRow.last_sent_at.is_(None), TaskRow.last_sent_at < now - older_than),
-        )
-    ).all()
-    for task in tasks:
-        # Not by the object: the task may have been claimed in the meantime, and then its row is not ours to change.
-        sent = _change(session, task.id, TaskRow.state == "queued", {"last_sent_at": now})
-        if sent is not None:
-            send_after_commit(session, sent)
-    return len(tasks)
+def unheard_tasks(session: Session, queue: QueueName, *, now: datetime, older_than: timedelta) -> list[str]:
+    """The queued tasks of a queue that were last sent so long ago, or that wait for the end of a pause."""
+    statement = select(TaskRow.id).where(
+        TaskRow.state == "queued",
+        TaskRow.queue == queue,
+        TaskRow.not_before <= now,
+        or_(TaskRow.last_sent_at.is_(None), TaskRow.last_sent_at < now - older_than),
+    )
+    return list(session.scalars(statement))
+
+
+def send_again(session: Session, task_id: str, *, now: datetime) -> bool:
+    """Tell the workers again about a task; False where it is no longer queued.
+
+    One transaction each: to hold several tasks without their jobs would invite a deadlock.
+    """
+    task = _change(session, task_id, TaskRow.state == "queued", {"last_sent_at": now})
+    if task is None:
+        return False
+    send_after_commit(session, task)
+    return True
 
 
 def _held(token: str) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Alembic's entry point: on the connection of core.database.migrate(), or from the command line on the settings' one."""
+"""Alembic's entry point, for core.database.migrate() and for Alembic's own command line."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def _wait_until(
             ready()
         except not_yet as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{process.args} did not start: {error}\n{log.read_text()[-4000:]}") from error
+                raise RuntimeError(f"{process.args!r} did not start: {error}\n{log.read_text()[-4000:]}") from error
             time.sleep(0.05)
         else:
             return

@@ -129,7 +129,7 @@ class TestCheck:
         deployment.database.check()
 
     def test_of_one_that_does_not(self) -> None:
-        settings = Settings(database_url="postgresql+psycopg://stdo@127.0.0.1:9/stdo")  # type: ignore[arg-type]
+        settings = Settings(database_url="postgresql+psycopg://stdo@127.0.0.1:9/stdo")
         database = Database(make_engine(settings), send=lambda _: None)
         with pytest.raises(DatabaseUnavailableError):
             database.check()
