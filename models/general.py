@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from models.channels import Channels
@@ -68,7 +68,7 @@ def load_weights(path: Path, *, architecture: str, scale: int) -> nn.Module:
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write the network's weights as safetensors; a reader never sees half a file."""
     unfinished = path.with_suffix(".unfinished")
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, unfinished)
+    unfinished.write_bytes(save({key: value.contiguous() for key, value in network.state_dict().items()}))
     unfinished.replace(path)
 
 

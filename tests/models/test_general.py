@@ -18,7 +18,10 @@ from models.general import (
     general_network_sha256,
     has_general_network,
     load_general_network,
+    load_weights,
+    save_weights,
 )
+from models.registry import build_network
 
 PHOTOS = Path(__file__).parent / "photos"
 HALO = 4
@@ -112,6 +115,14 @@ def test_networks_come_ready_for_inference() -> None:
 def test_sha256_names_the_file() -> None:
     expected = hashlib.sha256((WEIGHTS / "espcn_x2.safetensors").read_bytes()).hexdigest()
     assert general_network_sha256("espcn", 2) == expected
+
+
+def test_saved_weights_load_again(tmp_path: Path) -> None:
+    network = build_network("espcn", scale=3, channels="rgb")
+    save_weights(network, tmp_path / "espcn_x3.safetensors")
+    loaded = load_weights(tmp_path / "espcn_x3.safetensors", architecture="espcn", scale=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["espcn_x3.safetensors"]
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())
 
 
 def test_missing_network_is_named_with_those_there_are() -> None:
