@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from app import embedded, server
@@ -26,6 +24,8 @@ from core.settings import load_settings, variable_name
 app = typer.Typer(help="The encoding service.", no_args_is_help=True, pretty_exceptions_enable=False)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+
+_KEY_LINE = "{:32}  {:16}  {:16}  {:16}  {}"
 
 
 @app.command()
@@ -84,12 +84,12 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for;
 @keys.command(name="list")
 def list_keys() -> None:
     """List all keys, without the keys themselves."""
-    table = Table("id", "name", "created", "last used", "revoked")
+    typer.echo(_KEY_LINE.format("id", "created", "last used", "revoked", "name"))
     with _database() as database, database.snapshot() as session:
         for row in api_keys.list_all(session):
             moments = (row.created_at, row.last_used_at, row.revoked_at)
-            table.add_row(row.id, row.name, *("" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in moments))
-    Console().print(table)
+            texts = ("-" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in moments)
+            typer.echo(_KEY_LINE.format(row.id, *texts, row.name))
 
 
 @keys.command()

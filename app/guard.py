@@ -15,7 +15,7 @@ import sys
 import time
 from contextlib import suppress
 
-GONE_SECONDS = 10.0
+GONE_SECONDS = 3.0
 POLL_SECONDS = 0.02
 
 
