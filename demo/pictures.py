@@ -39,6 +39,19 @@ class PatchErrors:
             return cls(f0=arrays["f0"], restored=arrays["restored"])
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heatmap:
+    """A value for each patch of a frame, and how to colour it."""
+
+    title: str
+    values: PatchPsnr
+    """(rows * columns,) in dB, raster order."""
+    limits: tuple[float, float]
+    """What the ends of the colour bar mean."""
+    colours: str = "viridis"
+    label: str = "PSNR (RGB), dB"
+
+
 def draw_comparison(path: Path, comparison: Comparison) -> None:
     """Source, bicubic and restored: the whole frame, and below it the crop where they differ most, in large."""
     panels = {"source": comparison.source, "bicubic": comparison.bicubic, "restored": comparison.restored}
@@ -61,42 +74,41 @@ def draw_f0_heatmaps(path: Path, errors: PatchErrors, frames: dict[int, Image], 
     """PSNR of each patch under the general network f0 on some frames (the paper's Figure 1)."""
     psnr = {number: _patch_psnr(errors.f0[number]) for number in frames}
     limits = _limits(list(psnr.values()))
-    aspect = next(iter(frames.values())).shape[0] / next(iter(frames.values())).shape[1]
-    figure = _figure(columns=2, panel_heights=(aspect,) * len(frames))
+    height, width = next(iter(frames.values())).shape[:2]
+    figure = _figure(columns=2, panel_heights=(height / width,) * len(frames))
     axes = figure.subplots(len(frames), 2, squeeze=False)
-    for row, (number, image) in enumerate(frames.items()):
+    for row, (number, image) in enumerate(sorted(frames.items())):
         _show(axes[row, 0], image, f"frame {number}")
-        drawn = _show_heatmap(axes[row, 1], image, psnr[number], limits, manifest)
-        axes[row, 1].set_title(f"f0, PSNR of each patch, frame {number}", fontsize=11)
-    _add_bar(figure, drawn, axes, "PSNR (RGB), dB")
-    figure.suptitle("Patch PSNR under the general network f0")
+        heatmap = Heatmap(title=f"f0, frame {number}", values=psnr[number], limits=limits)
+        _show_heatmap(axes[row, 1], image, heatmap, manifest)
+    figure.suptitle("PSNR of each patch under the general network f0")
     _save(figure, path)
 
 
 def draw_restored_heatmaps(path: Path, errors: PatchErrors, number: int, image: Image, manifest: Manifest) -> None:
     """One frame under f0 and restored, on one scale, and what each patch has gained (the paper's Figure 3)."""
     f0, restored = _patch_psnr(errors.f0[number]), _patch_psnr(errors.restored[number])
-    limits = _limits([f0, restored])
+    limits, gain = _limits([f0, restored]), restored - f0
+    reach = float(max(np.abs(gain).max(), 0.1))
     figure = _figure(columns=2, panel_heights=(image.shape[0] / image.shape[1],) * 2)
     axes = figure.subplots(2, 2)
     _show(axes[0, 0], image, f"frame {number}")
-    _show_heatmap(axes[0, 1], image, f0, limits, manifest)
-    axes[0, 1].set_title("f0, PSNR of each patch", fontsize=11)
-    drawn = _show_heatmap(axes[1, 1], image, restored, limits, manifest)
-    axes[1, 1].set_title("restored, PSNR of each patch", fontsize=11)
-    _add_bar(figure, drawn, axes[:, 1], "PSNR (RGB), dB")
-    gain = restored - f0
-    reach = float(max(np.abs(gain).max(), 0.1))
-    gained = _show_heatmap(axes[1, 0], image, gain, (-reach, reach), manifest, colours="RdBu")
-    axes[1, 0].set_title("gain over f0", fontsize=11)
-    figure.colorbar(gained, ax=axes[1, 0], label="dB", location="left", fraction=0.04, pad=0.02)
-    figure.suptitle(f"{manifest.provenance.method}: patch PSNR of the restored video")
+    maps = {
+        (0, 1): Heatmap(title="f0", values=f0, limits=limits),
+        (1, 1): Heatmap(title=f"restored ({manifest.provenance.method})", values=restored, limits=limits),
+        (1, 0): Heatmap(
+            title="restored over f0", values=gain, limits=(-reach, reach), colours="RdBu", label="gain, dB"
+        ),
+    }
+    for place, heatmap in maps.items():
+        _show_heatmap(axes[place], image, heatmap, manifest)
+    figure.suptitle("PSNR of each patch, restored and under f0")
     _save(figure, path)
 
 
 def _figure(*, columns: int, panel_heights: Sequence[float]) -> Figure:
-    height = _PANEL_INCHES * sum(panel_heights) + 0.45 * len(panel_heights) + 0.5
-    return Figure(figsize=(_PANEL_INCHES * columns + 0.6, height), dpi=_DPI, layout="constrained")
+    height = _PANEL_INCHES * sum(panel_heights) + 0.3 * len(panel_heights) + 0.35
+    return Figure(figsize=(_PANEL_INCHES * columns, height), dpi=_DPI, layout="constrained")
 
 
 def _show(axes: Any, image: Image, title: str) -> None:
@@ -105,38 +117,27 @@ def _show(axes: Any, image: Image, title: str) -> None:
     axes.set_axis_off()
 
 
-def _show_heatmap(
-    axes: Any,
-    image: Image,
-    values: PatchPsnr,
-    limits: tuple[float, float],
-    manifest: Manifest,
-    *,
-    colours: str = "viridis",
-) -> Any:
-    """The frame in grey under its patches' values, in raster order."""
+def _show_heatmap(axes: Any, image: Image, heatmap: Heatmap, manifest: Manifest) -> None:
+    """The frame in grey under its patches' values, and a colour bar as high as the frame."""
     grid, scale = manifest.patch_grid, manifest.picture.scale
     height, width = image.shape[:2]
     right = grid.columns * grid.patch_width * scale - 0.5
     bottom = grid.rows * grid.patch_height * scale - 0.5
     axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     drawn = axes.imshow(
-        values.reshape(grid.rows, grid.columns),
+        heatmap.values.reshape(grid.rows, grid.columns),
         extent=(-0.5, right, bottom, -0.5),
-        cmap=colours,
+        cmap=heatmap.colours,
         alpha=0.72,
-        vmin=limits[0],
-        vmax=limits[1],
+        vmin=heatmap.limits[0],
+        vmax=heatmap.limits[1],
         interpolation="nearest",
     )
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
+    axes.set_title(heatmap.title, fontsize=11)
     axes.set_axis_off()
-    return drawn
-
-
-def _add_bar(figure: Figure, drawn: Any, axes: Any, label: str) -> None:
-    figure.colorbar(drawn, ax=axes, label=label, fraction=0.04, pad=0.02)
+    axes.figure.colorbar(drawn, cax=axes.inset_axes((1.015, 0, 0.03, 1)), label=heatmap.label)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -17,10 +17,25 @@ from workers.frame_tally import SourceLimits
 from workers.source_frames import read_source_frames
 from workers.stages.probe import probe_source
 
+_SAMPLES_UNTOUCHED = frozenset(
+    {
+        "audio_converted",
+        "colour_assumed",
+        "odd_size_extended",
+        "pixel_aspect_ignored",
+        "rotation_ignored",
+        "start_time_removed",
+        "timestamps_nudged",
+        "timestamps_rebuilt",
+        "variable_frame_rate_kept",
+    }
+)
+"""Normalisations that leave the samples of the picture as a decoder gives them."""
+
 
 def is_read_independently(manifest: Manifest) -> bool:
-    """Whether PyAV alone gives the frames. Where the encoder had to normalise them, only its own reader does."""
-    return not manifest.source.input_normalisations
+    """Whether PyAV alone gives the frames. Where the encoder had to change them, only its own reader does."""
+    return {one.code for one in manifest.source.input_normalisations} <= _SAMPLES_UNTOUCHED
 
 
 def source_frames(video: Path, manifest: Manifest) -> Iterator[YuvFrame]:
