@@ -39,10 +39,11 @@ class ClipMaker:
         filters: str = "null",
         sound: bool = False,
     ) -> Path:
-        """A clip of a test picture (a lavfi source), filtered and encoded as told, H.264 if nothing is."""
+        """A clip of a test picture (a lavfi source, such as `color=red`), filtered and encoded as told, else H.264."""
         path = self.folder / name
         if not path.exists():
-            source = ("-f", "lavfi", "-i", f"{picture}=size={size}:rate={rate}")
+            size_and_rate = f"{':' if '=' in picture else '='}size={size}:rate={rate}"
+            source = ("-f", "lavfi", "-i", picture + size_and_rate)
             length = ("-frames:v", str(frames), "-shortest") if sound else ("-frames:v", str(frames), "-an")
             run_ffmpeg(*source, *(STEREO if sound else ()), "-vf", filters, *(encoding or H264), *length, path)
         return path

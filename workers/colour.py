@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 
@@ -74,23 +74,35 @@ class ColourConversion:
     notes: tuple[Normalisation, ...]
 
 
-def convert_colour(frames: FrameFormat, *, width: int, height: int, program: FFmpeg) -> ColourConversion:
-    """What to do to frames of this format so that they are `width` x `height` 8-bit 4:2:0.
+class _Target(NamedTuple):
+    """What swscale is asked for."""
+
+    width: int
+    height: int
+    chroma_location_in: Literal["left", "center"]
+    """Where the source's chroma samples lie. Hardly a file says so: left as in MPEG-2, but for JPEG."""
+
+
+def convert_colour(
+    frames: FrameFormat, *, video_codec: str, width: int, height: int, program: FFmpeg
+) -> ColourConversion:
+    """What to do to frames of this format so that they are `width` x `height` 8-bit 4:2:0, chroma sited left.
 
     Raises:
         UnsupportedColourError: FFmpeg can't convert these colours.
     """
-    notes = _pixel_format_notes(av.VideoFormat(frames.pixel_format))
+    notes = _pixel_format_notes(frames)
+    target = _Target(width=width, height=height, chroma_location_in="center" if video_codec == "mjpeg" else "left")
     if frames.has_dolby_vision and frames.matrix in (_UNSPECIFIED, _IPT):
         raise UnsupportedColourError(
             "The video is Dolby Vision without a compatible base layer (profile 5). Convert it to SDR first."
         )
     if frames.transfer in _HDR_TRANSFERS:
-        conversion = _from_hdr(frames, width=width, height=height, program=program)
+        conversion = _from_hdr(frames, target, program)
     elif _is_rgb(frames):
-        conversion = _from_rgb(frames, width=width, height=height)
+        conversion = _from_rgb(frames, target)
     else:
-        conversion = _from_yuv(frames, width=width, height=height)
+        conversion = _from_yuv(frames, target)
     return ColourConversion(colour=conversion.colour, filters=conversion.filters, notes=(*notes, *conversion.notes))
 
 
@@ -109,7 +121,7 @@ def colour_parameters(colour: Colour) -> VideoFilter:
     )
 
 
-def _from_yuv(frames: FrameFormat, *, width: int, height: int) -> ColourConversion:
+def _from_yuv(frames: FrameFormat, target: _Target) -> ColourConversion:
     notes: list[Normalisation] = []
     matrix, matrix_in = _matrix(frames, notes)
     full_range = frames.full_range if frames.full_range is not None else frames.pixel_format.startswith("yuvj")
@@ -119,12 +131,12 @@ def _from_yuv(frames: FrameFormat, *, width: int, height: int) -> ColourConversi
         primaries=_PRIMARIES.get(frames.primaries, "unknown"),
         transfer=_TRANSFERS.get(frames.transfer, "unknown"),
     )
-    same_size = (width, height) == (frames.width, frames.height)
+    same_size = (target.width, target.height) == (frames.width, frames.height)
     if frames.pixel_format == "yuv420p" and same_size and matrix_in == matrix:
         return ColourConversion(colour=colour, filters=(), notes=tuple(notes))
-    filters = _scaled(
-        width=width,
-        height=height,
+    filters = _to_8_bit_4_2_0(
+        frames,
+        target,
         in_color_matrix=matrix_in,
         out_color_matrix=matrix,
         in_range=colour.range,
@@ -159,7 +171,7 @@ def _matrix(frames: FrameFormat, notes: list[Normalisation]) -> tuple[Matrix, st
     return matrix, matrix
 
 
-def _from_rgb(frames: FrameFormat, *, width: int, height: int) -> ColourConversion:
+def _from_rgb(frames: FrameFormat, target: _Target) -> ColourConversion:
     colour = Colour(
         matrix="bt709",
         range="limited",
@@ -167,11 +179,11 @@ def _from_rgb(frames: FrameFormat, *, width: int, height: int) -> ColourConversi
         transfer=_TRANSFERS.get(frames.transfer, "unknown"),
     )
     note = Normalisation(code="rgb_converted", detail="R'G'B' was converted to Y'CbCr (BT.709, limited range).")
-    filters = _scaled(width=width, height=height, out_color_matrix="bt709", in_range="full", out_range="limited")
+    filters = _to_8_bit_4_2_0(frames, target, out_color_matrix="bt709", in_range="full", out_range="limited")
     return ColourConversion(colour=colour, filters=filters, notes=(note,))
 
 
-def _from_hdr(frames: FrameFormat, *, width: int, height: int, program: FFmpeg) -> ColourConversion:
+def _from_hdr(frames: FrameFormat, target: _Target, program: FFmpeg) -> ColourConversion:
     """Tone mapping by zimg in linear light: to nits, to BT.709 primaries, to what an SDR screen shows, and back."""
     if not program.has_filter("zscale"):
         raise UnsupportedColourError(
@@ -186,19 +198,19 @@ def _from_hdr(frames: FrameFormat, *, width: int, height: int, program: FFmpeg) 
         "color_trc": transfer,
         "colorspace": "gbr" if is_rgb else "bt2020nc",
     }
-    target = {"transfer": "bt709", "matrix": "709", "primaries": "709", "range": "limited"}
+    sdr = {"transfer": "bt709", "matrix": "709", "primaries": "709", "range": "limited"}
     filters = (
         # zimg refuses a frame that leaves any of these open.
         VideoFilter(name="setparams", options=meaning),
         # It takes no 4:2:0 picture of odd size either, but any 4:4:4.
-        *_scaled(width=width, height=height, pixel_format="gbrp16le" if is_rgb else "yuv444p16le"),
+        *_scaled(target, "gbrp16le" if is_rgb else "yuv444p16le"),
         VideoFilter(name="zscale", options={"transfer": "linear", "npl": str(_HDR_WHITE_NITS)}),
         VideoFilter(name="format", options={"pix_fmts": "gbrpf32le"}),
         VideoFilter(name="zscale", options={"primaries": "709"}),
         VideoFilter(name="tonemap", options={"tonemap": "mobius", "desat": "0"}),
-        VideoFilter(name="zscale", options=target),
+        VideoFilter(name="zscale", options=sdr),
         VideoFilter(name="format", options={"pix_fmts": "yuv444p16le"}),
-        *_scaled(width=width, height=height, in_range="limited", out_range="limited"),
+        *_to_8_bit_4_2_0(frames, target, in_range="limited", out_range="limited"),
     )
     kind = {"smpte2084": "PQ", "arib-std-b67": "HLG"}[transfer]
     note = Normalisation(
@@ -207,13 +219,24 @@ def _from_hdr(frames: FrameFormat, *, width: int, height: int, program: FFmpeg) 
     return ColourConversion(colour=_SDR, filters=filters, notes=(note,))
 
 
-def _scaled(*, width: int, height: int, pixel_format: str = "yuv420p", **colours: str) -> tuple[VideoFilter, ...]:
-    """swscale's conversion to a pixel format. No dither: it would be noise that no network can restore."""
+def _to_8_bit_4_2_0(frames: FrameFormat, target: _Target, **colours: str) -> tuple[VideoFilter, ...]:
+    """swscale's conversion, rounded and not dithered: dither would be noise that no network can restore.
+
+    It dithers all the same when it has more than a change of depth to do. So deep samples become 4:2:0 first.
+    """
+    if _depth(frames) == 8:
+        return _scaled(target, "yuv420p", **colours)
+    shrunk = target._replace(chroma_location_in="left")
+    return (*_scaled(target, "yuv420p16le", **colours), *_scaled(shrunk, "yuv420p"))
+
+
+def _scaled(target: _Target, pixel_format: str, **colours: str) -> tuple[VideoFilter, ...]:
     options = {
-        "w": str(width),
-        "h": str(height),
+        "w": str(target.width),
+        "h": str(target.height),
         "flags": f"bicubic+{EXACT_SCALING}",
         "sws_dither": "none",
+        "in_chroma_loc": target.chroma_location_in,
         "out_chroma_loc": "left",
     }
     return (
@@ -222,24 +245,26 @@ def _scaled(*, width: int, height: int, pixel_format: str = "yuv420p", **colours
     )
 
 
+def _depth(frames: FrameFormat) -> int:
+    """Bits of the deepest sample."""
+    return max(component.bits for component in av.VideoFormat(frames.pixel_format).components)
+
+
 def _is_rgb(frames: FrameFormat) -> bool:
     pixel_format = av.VideoFormat(frames.pixel_format)
     return pixel_format.is_rgb or pixel_format.has_palette
 
 
-def _pixel_format_notes(pixel_format: av.VideoFormat) -> list[Normalisation]:
+def _pixel_format_notes(frames: FrameFormat) -> list[Normalisation]:
+    pixel_format = av.VideoFormat(frames.pixel_format)
     notes = []
-    depth = max(component.bits for component in pixel_format.components)
-    if depth > 8:
-        notes.append(Normalisation(code="bit_depth_reduced", detail=f"{depth} bits a sample were rounded to 8."))
+    if _depth(frames) > 8:
+        detail = f"{_depth(frames)} bits a sample were rounded to 8."
+        notes.append(Normalisation(code="bit_depth_reduced", detail=detail))
     if any(component.is_alpha for component in pixel_format.components):
         notes.append(Normalisation(code="alpha_dropped", detail="Transparency was dropped; the colours below it show."))
-    shifts = pixel_format.chroma_width(16), pixel_format.chroma_height(16)
-    is_rgb = pixel_format.is_rgb or pixel_format.has_palette
-    if not is_rgb and (shifts != (8, 8) or len(pixel_format.components) < 3):
-        notes.append(
-            Normalisation(
-                code="chroma_converted", detail=f"{pixel_format.name} was converted to 4:2:0 chroma subsampling."
-            )
-        )
+    chroma_shape = pixel_format.chroma_width(16), pixel_format.chroma_height(16)
+    if not _is_rgb(frames) and (chroma_shape != (8, 8) or len(pixel_format.components) < 3):
+        detail = f"{pixel_format.name} was converted to 4:2:0 chroma subsampling."
+        notes.append(Normalisation(code="chroma_converted", detail=detail))
     return notes

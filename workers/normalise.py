@@ -43,7 +43,7 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg) -> Normalis
     frames = read.frame_format
     orientation = read_orientation(frames.display_matrix)
     width, height, is_stretched = _square_pixel_size(frames.width, frames.height, read.sample_aspect_ratio)
-    conversion = convert_colour(frames, width=width, height=height, program=program)
+    conversion = convert_colour(frames, video_codec=read.video_codec, width=width, height=height, program=program)
     display_width, display_height = (height, width) if orientation.swaps_sides else (width, height)
     if min(width, height) < _SMALLEST_SIDE:
         raise PictureTooSmallError(
