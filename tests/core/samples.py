@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from core import job_states, jobs, leases, videos
 from core.bundles import PublishedBundle, bundle_prefix
-from core.claims import Claim, Prepared, Result
+from core.claims import Claim, Heartbeat, Prepared, Result
 from core.database import Database
+from core.progress import StageReport
 from core.recipes import resolve_settings
 from core.tables import JobRow, TaskKind, TaskRow
 from stdo.manifest import (
@@ -36,6 +37,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
 REFUSAL = Failure(type="unsupported_codec", title="The codec is not supported", detail="Convert it to H.264 first.")
+CRASH = Failure(type="worker_crash", title="A worker crashed", detail="the step ended with signal 9")
 RATE = Rational(numerator=25, denominator=1)
 SOURCE = Source(
     sha256="a" * 64,
@@ -134,6 +136,37 @@ def load_task(database: Database, task_id: str) -> TaskRow:
         task = session.get(TaskRow, task_id)
         assert task is not None
         return task
+
+
+def beat(database: Database, held: Claim, seconds: float, report: StageReport | None = None) -> Heartbeat:
+    """Send a sign of life."""
+    with database.transaction() as session:
+        return job_states.heartbeat(session, held, now=after(seconds), report=report)
+
+
+def reap(database: Database, seconds: float, *, include_live: bool = False) -> int:
+    """Take back what silent workers hold."""
+    with database.transaction() as session:
+        return job_states.reap(session, now=after(seconds), max_attempts=MAX_ATTEMPTS, include_live=include_live)
+
+
+def fail(database: Database, held: Claim, *, infrastructure: bool, seconds: float = 1) -> None:
+    """End a task badly."""
+    with database.transaction() as session:
+        job_states.fail(
+            session,
+            held,
+            CRASH if infrastructure else REFUSAL,
+            now=after(seconds),
+            infrastructure=infrastructure,
+            max_attempts=MAX_ATTEMPTS,
+        )
+
+
+def cancel(database: Database, job_id: str, seconds: float = 1) -> None:
+    """Ask for the end of a job."""
+    with database.transaction() as session:
+        job_states.cancel(session, job_id, now=after(seconds))
 
 
 def entry(path: str, byte_count: int) -> dict[str, Any]:

@@ -5,22 +5,24 @@ from threading import Barrier
 
 import pytest
 
-from core import events, job_states, videos
-from core.claims import Claim, Finished, Heartbeat, Prepared, Probed, Trained
+from core import events, job_states
+from core.claims import Claim, Finished, Heartbeat, Prepared, Trained
 from core.errors import JobFinishedError, JobNotFoundError, LeaseLostError
 from core.progress import StageReport
-from stdo.resources import STAGES, TERMINAL_JOB_STATES, Failure
+from stdo.resources import TERMINAL_JOB_STATES
 from tests.core.samples import (
     LEASE,
     MAX_ATTEMPTS,
     REFUSAL,
-    SOURCE,
     after,
+    beat,
+    cancel,
     claim,
+    fail,
     load_job,
     load_task,
     new_job,
-    new_video,
+    reap,
     sample_bundle,
     succeed,
     task_id_of,
@@ -28,35 +30,6 @@ from tests.core.samples import (
     training_job,
 )
 from tests.deployments import Deployment
-
-CRASH = Failure(type="worker_crash", title="A worker crashed", detail="the step ended with signal 9")
-
-
-def beat(deployment: Deployment, held: Claim, seconds: float, report: StageReport | None = None) -> Heartbeat:
-    with deployment.database.transaction() as session:
-        return job_states.heartbeat(session, held, now=after(seconds), report=report)
-
-
-def reap(deployment: Deployment, seconds: float, *, include_live: bool = False) -> int:
-    with deployment.database.transaction() as session:
-        return job_states.reap(session, now=after(seconds), max_attempts=MAX_ATTEMPTS, include_live=include_live)
-
-
-def fail(deployment: Deployment, held: Claim, *, infrastructure: bool, seconds: float = 1) -> None:
-    with deployment.database.transaction() as session:
-        job_states.fail(
-            session,
-            held,
-            CRASH if infrastructure else REFUSAL,
-            now=after(seconds),
-            infrastructure=infrastructure,
-            max_attempts=MAX_ATTEMPTS,
-        )
-
-
-def cancel(deployment: Deployment, job_id: str, seconds: float = 1) -> None:
-    with deployment.database.transaction() as session:
-        job_states.cancel(session, job_id, now=after(seconds))
 
 
 class TestLife:
@@ -121,18 +94,18 @@ class TestLife:
         job_id = training_job(database)
         held = claim(database, job_id, "train_network", 0)
         if ended == "failed":
-            fail(deployment, held, infrastructure=False)
+            fail(deployment.database, held, infrastructure=False)
         else:
-            cancel(deployment, job_id)
+            cancel(deployment.database, job_id)
             with database.transaction() as session:
                 job_states.acknowledge_cancel(session, held, now=after(2))
         before = load_job(database, job_id)
         assert before.state == ended
         with pytest.raises(JobFinishedError):
-            cancel(deployment, job_id, seconds=3)
+            cancel(deployment.database, job_id, seconds=3)
         with pytest.raises(LeaseLostError):
             succeed(database, held, Trained(), seconds=3)
-        assert reap(deployment, 1000) == 0
+        assert reap(deployment.database, 1000) == 0
         with database.transaction() as session:
             assert (
                 job_states.claim(session, task_id_of(database, job_id, "finish_job"), now=after(4), lease=LEASE) is None
@@ -176,16 +149,16 @@ class TestFencing:
         database = deployment.database
         job_id = new_job(database)
         old = claim(database, job_id, "prepare_job")
-        assert reap(deployment, LEASE.total_seconds() + 1) == 1
+        assert reap(deployment.database, LEASE.total_seconds() + 1) == 1
         new = claim(database, job_id, "prepare_job", seconds=70)
         assert (new.attempt, new.task_id) == (2, old.task_id)
         report = StageReport(stage="chunks", done=1, total=1, unit="frames")
-        assert beat(deployment, old, 71, report) == Heartbeat(lost=True, cancel_requested=False)
+        assert beat(deployment.database, old, 71, report) == Heartbeat(lost=True, cancel_requested=False)
         with pytest.raises(LeaseLostError):
             succeed(database, old, Prepared(network_count=1), seconds=71)
         for infrastructure in (False, True):
             with pytest.raises(LeaseLostError):
-                fail(deployment, old, infrastructure=infrastructure, seconds=71)
+                fail(deployment.database, old, infrastructure=infrastructure, seconds=71)
         for end in (job_states.release, job_states.acknowledge_cancel):
             with pytest.raises(LeaseLostError), database.transaction() as session:
                 end(session, old, now=after(71))
@@ -197,14 +170,14 @@ class TestFencing:
     def test_heartbeats_keep_the_lease(self, deployment: Deployment) -> None:
         held = claim(deployment.database, new_job(deployment.database), "prepare_job")
         for seconds in (50, 100, 150):
-            assert not beat(deployment, held, seconds).lost
-            assert reap(deployment, seconds + 59) == 0
-        assert reap(deployment, 211) == 1
+            assert not beat(deployment.database, held, seconds).lost
+            assert reap(deployment.database, seconds + 59) == 0
+        assert reap(deployment.database, 211) == 1
 
     def test_a_late_heartbeat_counts_while_nobody_took_the_task(self, deployment: Deployment) -> None:
         held = claim(deployment.database, new_job(deployment.database), "prepare_job")
-        assert not beat(deployment, held, 500).lost
-        assert reap(deployment, 510) == 0
+        assert not beat(deployment.database, held, 500).lost
+        assert reap(deployment.database, 510) == 0
 
 
 class TestReap:
@@ -214,7 +187,7 @@ class TestReap:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             assert claim(database, job_id, "train_network", 0, seconds=attempt * 100).attempt == attempt
             assert load_job(database, job_id).state == "training"
-            assert reap(deployment, attempt * 100 + 61) == 1
+            assert reap(deployment.database, attempt * 100 + 61) == 1
         job = load_job(database, job_id)
         assert job.state == "failed"
         assert job.failure is not None
@@ -229,9 +202,9 @@ class TestReap:
 
     def test_takes_live_leases_when_asked(self, deployment: Deployment) -> None:
         held = claim(deployment.database, new_job(deployment.database), "prepare_job")
-        assert reap(deployment, 1) == 0
-        assert reap(deployment, 1, include_live=True) == 1
-        assert beat(deployment, held, 2).lost
+        assert reap(deployment.database, 1) == 0
+        assert reap(deployment.database, 1, include_live=True) == 1
+        assert beat(deployment.database, held, 2).lost
 
     def test_two_reapers_take_a_task_once(self, deployment: Deployment) -> None:
         database = deployment.database
@@ -240,7 +213,7 @@ class TestReap:
 
         def run(_: int) -> int:
             together.wait()
-            return reap(deployment, 100)
+            return reap(deployment.database, 100)
 
         with ThreadPoolExecutor(2) as pool:
             assert sum(pool.map(run, range(2))) == len(held)
@@ -250,8 +223,8 @@ class TestReap:
         database = deployment.database
         job_id = new_job(database)
         claim(database, job_id, "prepare_job")
-        cancel(deployment, job_id)
-        assert reap(deployment, 100) == 1
+        cancel(deployment.database, job_id)
+        assert reap(deployment.database, 100) == 1
         assert load_job(database, job_id).state == "cancelled"
 
 
@@ -260,7 +233,7 @@ class TestFail:
         database = deployment.database
         job_id = training_job(database, network_count=3)
         first, second = (claim(database, job_id, "train_network", index) for index in range(2))
-        fail(deployment, first, infrastructure=False, seconds=5)
+        fail(deployment.database, first, infrastructure=False, seconds=5)
         job = load_job(database, job_id)
         assert (job.state, job.failure, job.finished_at) == ("failed", REFUSAL.model_dump(), after(5))
         assert task_states(database, job_id) == {
@@ -270,18 +243,18 @@ class TestFail:
             "train_network 2": "cancelled",
             "finish_job": "cancelled",
         }
-        assert beat(deployment, second, 6).lost
+        assert beat(deployment.database, second, 6).lost
 
     def test_of_the_machinery_is_tried_again_after_a_pause(self, deployment: Deployment) -> None:
         database = deployment.database
         job_id = new_job(database)
         held = claim(database, job_id, "prepare_job")
-        fail(deployment, held, infrastructure=True, seconds=10)
+        fail(deployment.database, held, infrastructure=True, seconds=10)
         task = load_task(database, held.task_id)
         assert (task.state, task.attempt, task.not_before, task.last_sent_at) == ("queued", 1, after(15), None)
-        fail(deployment, claim(database, job_id, "prepare_job", seconds=20), infrastructure=True, seconds=30)
+        fail(deployment.database, claim(database, job_id, "prepare_job", seconds=20), infrastructure=True, seconds=30)
         assert load_task(database, held.task_id).not_before == after(40)
-        fail(deployment, claim(database, job_id, "prepare_job", seconds=50), infrastructure=True, seconds=60)
+        fail(deployment.database, claim(database, job_id, "prepare_job", seconds=50), infrastructure=True, seconds=60)
         failure = load_job(database, job_id).failure
         assert failure is not None
         assert failure["type"] == "infrastructure"
@@ -290,8 +263,8 @@ class TestFail:
     def test_while_a_cancel_is_wanted_cancels(self, deployment: Deployment) -> None:
         job_id = new_job(deployment.database)
         held = claim(deployment.database, job_id, "prepare_job")
-        cancel(deployment, job_id)
-        fail(deployment, held, infrastructure=False, seconds=2)
+        cancel(deployment.database, job_id)
+        fail(deployment.database, held, infrastructure=False, seconds=2)
         job = load_job(deployment.database, job_id)
         assert (job.state, job.failure) == ("cancelled", None)
 
@@ -312,7 +285,7 @@ class TestCancel:
     def test_of_a_queued_job_is_immediate(self, deployment: Deployment) -> None:
         database = deployment.database
         job_id = new_job(database)
-        cancel(deployment, job_id, seconds=3)
+        cancel(deployment.database, job_id, seconds=3)
         job = load_job(database, job_id)
         assert (job.state, job.finished_at) == ("cancelled", after(3))
         assert task_states(database, job_id) == {"prepare_job": "cancelled"}
@@ -321,11 +294,11 @@ class TestCancel:
         database = deployment.database
         job_id = training_job(database, network_count=3)
         first, second = (claim(database, job_id, "train_network", index) for index in range(2))
-        cancel(deployment, job_id)
-        cancel(deployment, job_id)
+        cancel(deployment.database, job_id)
+        cancel(deployment.database, job_id)
         assert load_job(database, job_id).state == "training"
         assert task_states(database, job_id)["train_network 2"] == "cancelled"
-        assert beat(deployment, first, 2) == Heartbeat(lost=False, cancel_requested=True)
+        assert beat(deployment.database, first, 2) == Heartbeat(lost=False, cancel_requested=True)
         with database.transaction() as session:
             job_states.acknowledge_cancel(session, first, now=after(3))
         assert load_job(database, job_id).state == "training"
@@ -339,122 +312,10 @@ class TestCancel:
         job_id = training_job(database, network_count=1)
         succeed(database, claim(database, job_id, "train_network", 0), Trained())
         finish = claim(database, job_id, "finish_job")
-        cancel(deployment, job_id)
+        cancel(deployment.database, job_id)
         succeed(database, finish, Finished(bundle=sample_bundle(job_id)), seconds=2)
         assert load_job(database, job_id).state == "succeeded"
 
     def test_of_no_job(self, deployment: Deployment) -> None:
         with pytest.raises(JobNotFoundError):
-            cancel(deployment, "0" * 32)
-
-
-class TestProbe:
-    def test_makes_the_video_ready(self, deployment: Deployment) -> None:
-        database = deployment.database
-        video_id = new_video(database)
-        held = claim(database, video_id, "probe_video")
-        assert (held.job_id, held.settings) == (None, None)
-        report = StageReport(stage="probe", done=1, total=2, unit="frames")
-        assert beat(deployment, held, 1, report) == Heartbeat(lost=False, cancel_requested=False)
-        succeed(database, held, Probed(source=SOURCE), seconds=2)
-        with database.snapshot() as session:
-            video = videos.to_resource(videos.get(session, video_id))
-        assert (video.state, video.source, video.refusal) == ("ready", SOURCE, None)
-
-    def test_refuses_the_video(self, deployment: Deployment) -> None:
-        database = deployment.database
-        video_id = new_video(database)
-        fail(deployment, claim(database, video_id, "probe_video"), infrastructure=False)
-        with database.snapshot() as session:
-            video = videos.to_resource(videos.get(session, video_id))
-        assert (video.state, video.refusal) == ("refused", REFUSAL)
-
-    def test_that_nobody_survives_refuses_the_video(self, deployment: Deployment) -> None:
-        database = deployment.database
-        video_id = new_video(database)
-        for attempt in range(MAX_ATTEMPTS):
-            claim(database, video_id, "probe_video", seconds=attempt * 100)
-            assert reap(deployment, attempt * 100 + 61) == 1
-        with database.snapshot() as session:
-            video = videos.to_resource(videos.get(session, video_id))
-        assert video.refusal is not None
-        assert (video.state, video.refusal.type) == ("refused", "infrastructure")
-
-
-class TestProgress:
-    def test_of_every_stage(self, deployment: Deployment) -> None:
-        database = deployment.database
-        job_id = new_job(database)
-        seen = [0.0]
-
-        def report(held: Claim, stage: str, at: float, done: int = 50) -> None:
-            beat(deployment, held, at, StageReport(stage=stage, done=done, total=100, unit="frames"))  # type: ignore[arg-type]
-            job = load_job(database, job_id)
-            assert job.stage == stage
-            assert job.progress > seen[-1]
-            seen.append(job.progress)
-
-        prepare = claim(database, job_id, "prepare_job")
-        for number, stage in enumerate(("probe", "low_res", "score", "chunks")):
-            report(prepare, stage, number * 10)
-        assert seen[1:] == pytest.approx([0.005, 0.035, 0.10, 0.145])
-        succeed(database, prepare, Prepared(network_count=2), seconds=45)
-        networks = [claim(database, job_id, "train_network", index, seconds=50) for index in range(2)]
-        report(networks[0], "train", 60)
-        assert seen[-1] == pytest.approx(0.15 + 0.65 / 4)
-        report(networks[1], "train", 60)
-        assert seen[-1] == pytest.approx(0.15 + 0.65 / 2)
-        job = load_job(database, job_id)
-        assert (job.stage_done, job.stage_total, job.stage_unit) == (100, 200, "frames")
-        for held in networks:
-            succeed(database, held, Trained(), seconds=70)
-        finish = claim(database, job_id, "finish_job", seconds=80)
-        for number, stage in enumerate(("export", "evaluate", "publish")):
-            report(finish, stage, 80 + number * 10)
-        assert seen[-3:] == pytest.approx([0.81, 0.895, 0.985])
-        succeed(database, finish, Finished(bundle=sample_bundle(job_id)), seconds=105)
-        assert load_job(database, job_id).stage_seconds == pytest.approx(
-            {
-                **dict.fromkeys(("probe", "low_res", "score"), 10.0),
-                "chunks": 15.0,
-                "train": 20.0,
-                **dict.fromkeys(("export", "evaluate"), 10.0),
-                "publish": 5.0,
-            }
-        )
-        assert set(load_job(database, job_id).stage_seconds) == set(STAGES)
-
-    def test_never_goes_back_when_a_worker_dies(self, deployment: Deployment) -> None:
-        database = deployment.database
-        job_id = training_job(database, network_count=1)
-        held = claim(database, job_id, "train_network", 0)
-        beat(deployment, held, 0, StageReport(stage="train", done=0, total=1000, unit="steps"))
-        beat(deployment, held, 10, StageReport(stage="train", done=800, total=1000, unit="steps"))
-        far = load_job(database, job_id).progress
-        assert reap(deployment, 80) == 1
-        again = claim(database, job_id, "train_network", 0, seconds=80)
-        beat(deployment, again, 81, StageReport(stage="train", done=500, total=1000, unit="steps"))
-        job = load_job(database, job_id)
-        assert (job.progress, job.stage_done) == (far, 500)
-        assert (job.speed, job.eta_seconds) == (None, None)
-        assert job.stage_seconds == {"train": 80.0}
-        beat(deployment, again, 91, StageReport(stage="train", done=900, total=1000, unit="steps"))
-        job = load_job(database, job_id)
-        assert job.progress > far
-        assert job.speed == pytest.approx(40)
-
-    def test_eta_follows_from_the_speed_of_all_networks(self, deployment: Deployment) -> None:
-        database = deployment.database
-        job_id = training_job(database, network_count=4)
-        assert load_job(database, job_id).eta_seconds is None
-        held = [claim(database, job_id, "train_network", index) for index in range(2)]
-        for one in held:
-            beat(deployment, one, 0, StageReport(stage="train", done=0, total=1000, unit="steps"))
-        assert load_job(database, job_id).eta_seconds is None
-        for one in held:
-            beat(deployment, one, 10, StageReport(stage="train", done=100, total=1000, unit="steps"))
-        job = load_job(database, job_id)
-        assert job.speed == pytest.approx(20)
-        assert (job.stage_done, job.stage_total) == (200, 4000)
-        # 3800 steps at 20 a second are left, and then a fifth of the job's weight, at the pace of the first four.
-        assert job.eta_seconds == pytest.approx(190 + 0.2 / 0.8 * 200)
+            cancel(deployment.database, "0" * 32)

@@ -4,15 +4,22 @@ import pytest
 from sqlalchemy import func, select
 
 from core import events, job_states, videos
-from core.claims import Finished, Trained
+from core.claims import Finished, Heartbeat, Probed, Trained
 from core.errors import VideoInUseError, VideoNotFoundError
+from core.progress import StageReport
 from core.tables import Base
 from tests.core.samples import (
+    MAX_ATTEMPTS,
     NOON,
+    REFUSAL,
+    SOURCE,
     after,
+    beat,
     claim,
+    fail,
     new_job,
     new_video,
+    reap,
     sample_bundle,
     succeed,
     task_id_of,
@@ -102,3 +109,36 @@ class TestRemove:
         for use in (videos.remove, videos.get):
             with pytest.raises(VideoNotFoundError), deployment.database.transaction() as session:
                 use(session, "0" * 32)
+
+
+class TestProbe:
+    def test_makes_the_video_ready(self, deployment: Deployment) -> None:
+        database = deployment.database
+        video_id = new_video(database)
+        held = claim(database, video_id, "probe_video")
+        assert (held.job_id, held.settings) == (None, None)
+        report = StageReport(stage="probe", done=1, total=2, unit="frames")
+        assert beat(deployment.database, held, 1, report) == Heartbeat(lost=False, cancel_requested=False)
+        succeed(database, held, Probed(source=SOURCE), seconds=2)
+        with database.snapshot() as session:
+            video = videos.to_resource(videos.get(session, video_id))
+        assert (video.state, video.source, video.refusal) == ("ready", SOURCE, None)
+
+    def test_refuses_the_video(self, deployment: Deployment) -> None:
+        database = deployment.database
+        video_id = new_video(database)
+        fail(deployment.database, claim(database, video_id, "probe_video"), infrastructure=False)
+        with database.snapshot() as session:
+            video = videos.to_resource(videos.get(session, video_id))
+        assert (video.state, video.refusal) == ("refused", REFUSAL)
+
+    def test_that_nobody_survives_refuses_the_video(self, deployment: Deployment) -> None:
+        database = deployment.database
+        video_id = new_video(database)
+        for attempt in range(MAX_ATTEMPTS):
+            claim(database, video_id, "probe_video", seconds=attempt * 100)
+            assert reap(deployment.database, attempt * 100 + 61) == 1
+        with database.snapshot() as session:
+            video = videos.to_resource(videos.get(session, video_id))
+        assert video.refusal is not None
+        assert (video.state, video.refusal.type) == ("refused", "infrastructure")
