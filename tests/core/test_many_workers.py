@@ -1,0 +1,107 @@
+"""Many workers, a reaper, a canceller and a client at once: no deadlock, no lost step, no job that hangs."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import select
+
+from core import events, job_states, jobs
+from core.claims import Claim, Finished, Prepared, Result, Trained
+from core.database import Database
+from core.errors import JobFinishedError, LeaseLostError
+from core.progress import STAGES_OF_TASK, StageReport
+from core.tables import TaskRow
+from stdo.resources import TERMINAL_JOB_STATES
+from tests.core.samples import LEASE, NOON, new_job, sample_bundle
+from tests.deployments import Deployment
+
+WORKERS = 6
+NETWORKS = 3
+TIME_LIMIT_SECONDS = 60
+
+
+def is_over(database: Database, job_ids: list[str]) -> bool:
+    with database.snapshot() as session:
+        return all(jobs.get(session, job_id).state in TERMINAL_JOB_STATES for job_id in job_ids)
+
+
+def work(database: Database, job_ids: list[str], deadline: float) -> None:
+    """Claim whatever is there, report each stage, end it; as a worker that knows nothing of the others."""
+    while not is_over(database, job_ids) and time.monotonic() < deadline:
+        with database.snapshot() as session:
+            queued = session.scalars(
+                select(TaskRow.id).where(TaskRow.state == "queued", TaskRow.job_id.is_not(None))
+            ).all()
+        for task_id in random.sample(queued, len(queued)):
+            with database.transaction() as session:
+                held = job_states.claim(session, task_id, now=NOON, lease=LEASE)
+            if held is not None:
+                carry_out(database, held)
+
+
+def carry_out(database: Database, held: Claim) -> None:
+    for stage in STAGES_OF_TASK[held.kind]:
+        report = StageReport(stage=stage, done=1, total=1, unit="frames")
+        with database.transaction() as session:
+            answer = job_states.heartbeat(session, held, now=NOON, report=report)
+        if answer.lost:
+            return
+    assert held.job_id is not None
+    results: dict[str, Result] = {
+        "prepare_job": Prepared(network_count=NETWORKS),
+        "train_network": Trained(),
+        "finish_job": Finished(bundle=sample_bundle(held.job_id, held.attempt)),
+    }
+    try:
+        with database.transaction() as session:
+            if answer.cancel_requested:
+                job_states.acknowledge_cancel(session, held, now=NOON)
+            else:
+                job_states.succeed(session, held, results[held.kind], now=NOON)
+    except LeaseLostError:
+        return
+
+
+def reap(database: Database, job_ids: list[str], deadline: float) -> None:
+    """Take tasks from workers that are alive, to be as rude as can be."""
+    while not is_over(database, job_ids) and time.monotonic() < deadline:
+        with database.transaction() as session:
+            job_states.reap(session, now=NOON, max_attempts=10**6, include_live=True)
+        time.sleep(0.1)
+
+
+def cancel(database: Database, job_id: str) -> None:
+    time.sleep(0.2)
+    try:
+        with database.transaction() as session:
+            job_states.cancel(session, job_id, now=NOON)
+    except JobFinishedError:
+        return
+
+
+def test_every_job_comes_to_its_end(deployment: Deployment) -> None:
+    database = deployment.database
+    job_ids = [new_job(database) for _ in range(4)]
+    deadline = time.monotonic() + TIME_LIMIT_SECONDS
+    with ThreadPoolExecutor(WORKERS + 2) as pool:
+        running = [pool.submit(work, database, job_ids, deadline) for _ in range(WORKERS)]
+        running.append(pool.submit(reap, database, job_ids, deadline))
+        running.append(pool.submit(cancel, database, job_ids[0]))
+        for one in running:
+            one.result()
+    with database.snapshot() as session:
+        rows = [jobs.get(session, job_id) for job_id in job_ids]
+        assert rows[0].state in ("cancelled", "succeeded")
+        assert [row.state for row in rows[1:]] == ["succeeded"] * 3
+        for row in rows:
+            history = events.list_after(session, row.id, 0)
+            assert [event.id for event in history] == list(range(1, row.last_event + 1))
+            assert [event.progress for event in history] == sorted(event.progress for event in history)
+            tasks = session.scalars(select(TaskRow).where(TaskRow.job_id == row.id)).all()
+            assert {task.state for task in tasks} <= {"succeeded", "cancelled"}
+            if row.state == "succeeded":
+                assert len(tasks) == NETWORKS + 2
+                assert jobs.get_resource(session, row.id).bundle is not None
