@@ -17,6 +17,7 @@ GENERAL_NETWORKS: tuple[tuple[str, int], ...] = (
     ("espcn", 3),
     ("espcn", 4),
     ("wdsr-small", 2),
+    ("wdsr-small", 3),
     ("wdsr-small", 4),
 )
 """(architecture, scale) of every file in weights/."""

@@ -33,6 +33,7 @@ LEAST_GAINS = {
     ("espcn", 3): 1.05,
     ("espcn", 4): 1.0,
     ("wdsr-small", 2): 1.5,
+    ("wdsr-small", 3): 1.2,
     ("wdsr-small", 4): 1.2,
 }
 
