@@ -1,10 +1,10 @@
 """The model card's table of figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from models.general import load_weights, weights_file_name
-from models.registry import ARCHITECTURES, SUPPORTED_SCALES
+from models.registry import ARCHITECTURES
 from pretraining.evaluate import JUDGED_CRFS, Quality, judge, judged_pairs
 from pretraining.photographs import load_held_back_photographs
 
@@ -14,16 +14,16 @@ _HEADER = (
 )
 
 
-def print_figures(*, photos: Path, weights: Path) -> None:
+def print_figures(*, photos: Path, weights: Path, scales: Iterable[int]) -> None:
     """Print PSNR in dB of bicubic and of every network in `weights`, on the held-back photographs, as Markdown."""
     print(_HEADER, flush=True)  # noqa: T201
-    for row in _rows(photos=photos, weights=weights):
+    for row in _rows(photos=photos, weights=weights, scales=scales):
         print(row, flush=True)  # noqa: T201
 
 
-def _rows(*, photos: Path, weights: Path) -> Iterator[str]:
+def _rows(*, photos: Path, weights: Path, scales: Iterable[int]) -> Iterator[str]:
     photographs = load_held_back_photographs(photos)
-    for scale in SUPPORTED_SCALES:
+    for scale in scales:
         networks = {
             known.name: load_weights(path, architecture=known.name, scale=scale)
             for known in ARCHITECTURES
