@@ -84,12 +84,13 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for;
 @keys.command(name="list")
 def list_keys() -> None:
     """List all keys, without the keys themselves."""
-    typer.echo(_KEY_LINE.format("id", "created", "last used", "revoked", "name"))
     with _database() as database, database.snapshot() as session:
-        for row in api_keys.list_all(session):
-            moments = (row.created_at, row.last_used_at, row.revoked_at)
-            texts = ("-" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in moments)
-            typer.echo(_KEY_LINE.format(row.id, *texts, row.name))
+        rows = api_keys.list_all(session)
+    typer.echo(_KEY_LINE.format("id", "created", "last used", "revoked", "name"))
+    for row in rows:
+        moments = (row.created_at, row.last_used_at, row.revoked_at)
+        texts = ("-" if at is None else f"{at:%Y-%m-%d %H:%M}" for at in moments)
+        typer.echo(_KEY_LINE.format(row.id, *texts, row.name))
 
 
 @keys.command()
