@@ -12,11 +12,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from demo.restoration import Comparison, Crop
+from demo.restoration import Comparison
+from stdo.frames import Plane
 from stdo.manifest import Manifest
 from stdo.patch_grid import Image
 
 _PANEL_INCHES = 5.2
+_BAR_INCHES = 0.75
 _DPI = 110
 _PSNR_CEILING = 60.0
 """Beyond it no eye sees a difference; patches without any error count as this."""
@@ -54,19 +56,23 @@ class Heatmap:
 
 def draw_comparison(path: Path, comparison: Comparison) -> None:
     """Source, bicubic and restored: the whole frame, and below it the crop where they differ most, in large."""
-    panels = {"source": comparison.source, "bicubic": comparison.bicubic, "restored": comparison.restored}
+    views = {"source": comparison.source, "bicubic": comparison.bicubic, "restored": comparison.restored}
     crop = comparison.crop
-    height, width = comparison.source.shape[:2]
-    figure = _figure(columns=3, panel_heights=(height / width, crop.height / crop.width))
-    axes = figure.subplots(2, 3, gridspec_kw={"height_ratios": (height / width, crop.height / crop.width)})
-    for column, (name, image) in enumerate(panels.items()):
-        _show(axes[0, column], image, f"{name}{_psnr_note(comparison.source, image)}")
+    height, width = comparison.source.luma.shape
+    heights = (height / width, crop.height / crop.width)
+    figure = _figure(columns=3, panel_heights=heights)
+    axes = figure.subplots(2, 3, gridspec_kw={"height_ratios": heights})
+    for column, (name, view) in enumerate(views.items()):
+        _show(axes[0, column], view.rgb, f"{name}{_psnr_note(comparison.source.luma, view.luma)}")
         axes[0, column].add_patch(
             Rectangle((crop.left, crop.top), crop.width, crop.height, fill=False, edgecolor=_MARK, linewidth=1.5)
         )
-        enlarged, reference = _cut(image, crop), _cut(comparison.source, crop)
-        _show(axes[1, column], enlarged, f"{name}, enlarged{_psnr_note(reference, enlarged)}")
-    figure.suptitle(f"Frame {comparison.frame_number}: where the restored picture is ahead of bicubic the most")
+        note = _psnr_note(crop.of(comparison.source.luma), crop.of(view.luma))
+        _show(axes[1, column], crop.of(view.rgb), f"{name}, enlarged{note}")
+    figure.suptitle(
+        f"Frame {comparison.frame_number}, and the part of it in which the restored picture gains most over bicubic. "
+        "PSNR of luma."
+    )
     _save(figure, path)
 
 
@@ -75,7 +81,7 @@ def draw_f0_heatmaps(path: Path, errors: PatchErrors, frames: dict[int, Image], 
     psnr = {number: _patch_psnr(errors.f0[number]) for number in frames}
     limits = _limits(list(psnr.values()))
     height, width = next(iter(frames.values())).shape[:2]
-    figure = _figure(columns=2, panel_heights=(height / width,) * len(frames))
+    figure = _figure(columns=2, panel_heights=(height / width,) * len(frames), bars=1)
     axes = figure.subplots(len(frames), 2, squeeze=False)
     for row, (number, image) in enumerate(sorted(frames.items())):
         _show(axes[row, 0], image, f"frame {number}")
@@ -90,7 +96,7 @@ def draw_restored_heatmaps(path: Path, errors: PatchErrors, number: int, image: 
     f0, restored = _patch_psnr(errors.f0[number]), _patch_psnr(errors.restored[number])
     limits, gain = _limits([f0, restored]), restored - f0
     reach = float(max(np.abs(gain).max(), 0.1))
-    figure = _figure(columns=2, panel_heights=(image.shape[0] / image.shape[1],) * 2)
+    figure = _figure(columns=2, panel_heights=(image.shape[0] / image.shape[1],) * 2, bars=2)
     axes = figure.subplots(2, 2)
     _show(axes[0, 0], image, f"frame {number}")
     maps = {
@@ -106,9 +112,10 @@ def draw_restored_heatmaps(path: Path, errors: PatchErrors, number: int, image: 
     _save(figure, path)
 
 
-def _figure(*, columns: int, panel_heights: Sequence[float]) -> Figure:
+def _figure(*, columns: int, panel_heights: Sequence[float], bars: int = 0) -> Figure:
+    """`bars`: columns of panels that have a colour bar beside them."""
     height = _PANEL_INCHES * sum(panel_heights) + 0.3 * len(panel_heights) + 0.35
-    return Figure(figsize=(_PANEL_INCHES * columns, height), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(_PANEL_INCHES * columns + _BAR_INCHES * bars, height), dpi=_DPI, layout="constrained")
 
 
 def _show(axes: Any, image: Image, title: str) -> None:
@@ -144,15 +151,10 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _cut(image: Image, crop: Crop) -> Image:
-    return image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-
-
-def _psnr_note(reference: Image, image: Image) -> str:
-    if image is reference:
+def _psnr_note(reference: Plane, plane: Plane) -> str:
+    if plane is reference or not (error := float(np.mean((reference.astype(np.int32) - plane) ** 2))):
         return ""
-    error = float(np.mean((reference.astype(np.int32) - image) ** 2))
-    return f", {10 * np.log10(255**2 / error):.2f} dB" if error else ""
+    return f", {10 * np.log10(255**2 / error):.2f} dB"
 
 
 def _patch_psnr(mse: npt.NDArray[np.float32]) -> PatchPsnr:

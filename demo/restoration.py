@@ -23,7 +23,7 @@ from stdo.video_writer import write_mp4
 FrameProgress = Callable[[int, int], None]
 """Called with (frames done, frames in total)."""
 _CROP_STEP = 8
-"""Crops start at multiples of so many pixels."""
+"""Crops start at multiples of so many pixels, and are multiples of them wide and high."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +35,30 @@ class Crop:
     width: int
     height: int
 
+    def of(self, image: Image) -> Image:
+        """The part, as a view, of an (h, w, 3) image or an (h, w) plane."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """One version of a frame."""
+
+    rgb: Image
+    """(h, w, 3) uint8"""
+    luma: Plane
+    """(h, w) uint8"""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """The frame and the crop where the restored picture is ahead of bicubic the most. Images are (h, w, 3) uint8."""
+    """The frame and the crop in which the restored luma gains most over bicubic."""
 
     frame_number: int
     crop: Crop
-    source: Image
-    bicubic: Image
-    restored: Image
+    source: View
+    bicubic: View
+    restored: View
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,9 +146,9 @@ class _Watch:
         return Comparison(
             frame_number=best.number,
             crop=best.crop,
-            source=yuv_to_rgb(best.source, picture.colour),
-            bicubic=yuv_to_rgb(shown, picture.colour),
-            restored=best.restored.rgb,
+            source=View(rgb=yuv_to_rgb(best.source, picture.colour), luma=best.source.y),
+            bicubic=View(rgb=yuv_to_rgb(shown, picture.colour), luma=shown.y),
+            restored=View(rgb=best.restored.rgb, luma=best.restored.luma),
         )
 
 
@@ -145,15 +159,16 @@ def best_crop(gain: npt.NDArray[np.int32]) -> tuple[Crop, float]:
         gain: (h, w), how much smaller the squared error of each pixel has become.
     """
     height, width = gain.shape
-    crop_height, crop_width = max(1, height // 5), max(1, width // 5)
-    sums = np.zeros((height + 1, width + 1), np.int64)
-    np.cumsum(np.cumsum(gain, axis=0, dtype=np.int64), axis=1, out=sums[1:, 1:])
-    tops = np.arange(0, height - crop_height + 1, _CROP_STEP)[:, np.newaxis]
-    lefts = np.arange(0, width - crop_width + 1, _CROP_STEP)[np.newaxis]
-    bottoms, rights = tops + crop_height, lefts + crop_width
-    totals = sums[bottoms, rights] - sums[tops, rights] - sums[bottoms, lefts] + sums[tops, lefts]
-    row, column = np.unravel_index(int(totals.argmax()), totals.shape)
-    crop = Crop(left=int(lefts[0, column]), top=int(tops[row, 0]), width=crop_width, height=crop_height)
+    step = _CROP_STEP if min(height, width) >= 5 * _CROP_STEP else 1
+    rows, columns = height // step, width // step
+    blocks = gain[: rows * step, : columns * step].reshape(rows, step, columns, step).sum(axis=(1, 3), dtype=np.int64)
+    crop_rows, crop_columns = max(1, rows // 5), max(1, columns // 5)
+    sums = np.zeros((rows + 1, columns + 1), np.int64)
+    sums[1:, 1:] = blocks.cumsum(axis=0).cumsum(axis=1)
+    by_rows = sums[crop_rows:] - sums[:-crop_rows]
+    totals = by_rows[:, crop_columns:] - by_rows[:, :-crop_columns]
+    row, column = (int(place) for place in np.unravel_index(int(totals.argmax()), totals.shape))
+    crop = Crop(left=column * step, top=row * step, width=crop_columns * step, height=crop_rows * step)
     return crop, float(totals[row, column])
 
 

@@ -171,4 +171,4 @@ def _draw(bundle: Bundle, restoration: Restoration, results: Results) -> None:
     errors = PatchErrors.read(bundle.path(errors_file))
     draw_comparison(results.comparison, comparison)
     draw_f0_heatmaps(results.f0_heatmap, errors, restoration.source_images, manifest)
-    draw_restored_heatmaps(results.restored_heatmap, errors, comparison.frame_number, comparison.source, manifest)
+    draw_restored_heatmaps(results.restored_heatmap, errors, comparison.frame_number, comparison.source.rgb, manifest)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from demo.pictures import PatchErrors, draw_comparison, draw_f0_heatmaps, draw_restored_heatmaps
-from demo.restoration import Comparison, Crop
+from demo.restoration import Comparison, Crop, View
 from stdo.bundle import open_bundle
 from stdo.manifest import Manifest
 from tests.stdo.bundles import write_small_bundle
@@ -40,13 +40,12 @@ def test_errors_are_read_as_the_bundle_has_them(errors: PatchErrors, tmp_path: P
 
 
 def test_the_comparison_marks_its_crop(tmp_path: Path) -> None:
-    image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     comparison = Comparison(
         frame_number=7,
         crop=Crop(left=16, top=8, width=18, height=11),
-        source=image,
-        bicubic=image + np.uint8(20),
-        restored=image + np.uint8(5),
+        source=_grey(90),
+        bicubic=_grey(110),
+        restored=_grey(95),
     )
     draw_comparison(tmp_path / "comparison.png", comparison)
     pixels = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
@@ -69,3 +68,7 @@ def test_heatmaps_lie_over_the_frame(errors: PatchErrors, manifest: Manifest, tm
         assert (saturated & (counts > 500)).sum() >= least_colours
     with Image.open(tmp_path / "f0.png") as two, Image.open(tmp_path / "one.png") as one:
         assert two.height > 1.6 * one.height
+
+
+def _grey(level: int) -> View:
+    return View(rgb=np.full((HEIGHT, WIDTH, 3), level, np.uint8), luma=np.full((HEIGHT, WIDTH), level, np.uint8))

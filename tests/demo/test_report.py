@@ -9,13 +9,11 @@ from rich.console import Console
 
 from demo.errors import DemoError
 from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
-from demo.restoration import Comparison, Crop, Restoration
+from demo.restoration import Comparison, Crop, Restoration, View
 from stdo.bundle import open_bundle
 from stdo.manifest import Manifest, Normalisation
 from tests.stdo.bundles import write_small_bundle
 from tests.stdo.service import make_job
-
-IMAGE_SHAPE = (4, 6, 3)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +81,7 @@ def _with_luma_psnr(manifest: Manifest, figure: float | None) -> Manifest:
 
 
 def _restoration(luma_psnr: float | None, *, frame_count: int = 5) -> Restoration:
-    image = np.zeros(IMAGE_SHAPE, np.uint8)
+    view = View(rgb=np.zeros((4, 6, 3), np.uint8), luma=np.zeros((4, 6), np.uint8))
     crop = Crop(left=0, top=0, width=1, height=1)
-    comparison = Comparison(frame_number=0, crop=crop, source=image, bicubic=image, restored=image)
+    comparison = Comparison(frame_number=0, crop=crop, source=view, bicubic=view, restored=view)
     return Restoration(frame_count=frame_count, luma_psnr=luma_psnr, comparison=comparison, source_images={})

@@ -42,8 +42,8 @@ def test_the_crop_with_the_largest_gain_is_found() -> None:
     gain = np.full((100, 200), -3, np.int32)
     gain[48:68, 120:160] = 50
     crop, total = best_crop(gain)
-    assert (crop.left, crop.top, crop.width, crop.height) == (120, 48, 40, 20)
-    assert total == 50 * 20 * 40
+    assert (crop.left, crop.top, crop.width, crop.height) == (120, 48, 40, 16)
+    assert total == 50 * 16 * 40
     tiny, _ = best_crop(np.ones((2, 3), np.int32))
     assert (tiny.width, tiny.height) == (1, 1)
 
@@ -67,10 +67,10 @@ def test_one_pass_gives_video_figures_and_pictures(bundle_folder: Path, video: P
     assert result.luma_psnr == pytest.approx(meter.result().psnr_y, abs=1e-9)
     assert counted == [(number, 5) for number in range(1, 6)]
     assert result.comparison.frame_number == BEST_FRAME
-    np.testing.assert_array_equal(result.comparison.source, references[BEST_FRAME].rgb)
-    np.testing.assert_array_equal(result.comparison.restored, restored[BEST_FRAME].rgb)
-    assert result.comparison.bicubic.shape == (HEIGHT, WIDTH, 3)
-    assert np.abs(result.comparison.bicubic.astype(int) - restored[BEST_FRAME].rgb).mean() > 3
+    np.testing.assert_array_equal(result.comparison.source.rgb, references[BEST_FRAME].rgb)
+    np.testing.assert_array_equal(result.comparison.restored.rgb, restored[BEST_FRAME].rgb)
+    assert result.comparison.bicubic.rgb.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(result.comparison.bicubic.rgb.astype(int) - restored[BEST_FRAME].rgb).mean() > 3
     assert sorted(result.source_images) == [0, 4]
     np.testing.assert_array_equal(result.source_images[4], references[4].rgb)
     with av.open(str(tmp_path / "restored.mp4")) as written:
