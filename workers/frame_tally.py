@@ -48,6 +48,8 @@ class FrameTally:
 
     tick_seconds: Fraction
     limits: SourceLimits
+    counts_chunks: bool
+    """Whether the container (AVI) has no timestamps: its n-th chunk is the n-th picture, unless it is empty."""
     first: FrameFormat | None = None
     ticks: array[int] = field(default_factory=lambda: array("q"))
     has_all_ticks: bool = True
@@ -86,13 +88,20 @@ class FrameTally:
             )
 
     def _add_time(self, frame: VideoFrame) -> None:
-        if frame.pts is None:
+        ticks = self._chunk_number(frame) if self.counts_chunks else frame.pts
+        if ticks is None:
             self.has_all_ticks = False
             return
-        self.ticks.append(frame.pts)
-        seconds = float((frame.pts - self.ticks[0]) * self.tick_seconds)
+        self.ticks.append(ticks)
+        seconds = float((ticks - self.ticks[0]) * self.tick_seconds)
         if seconds > self.limits.max_duration_seconds:
             raise too_long(seconds, self.limits)
+
+    def _chunk_number(self, frame: VideoFrame) -> int | None:
+        """The chunk at which the decoder gave the frame out; those that it still holds at the end follow one by one."""
+        if frame.dts is not None or not self.ticks:
+            return frame.dts
+        return self.ticks[-1] + 1
 
 
 def too_long(seconds: float, limits: SourceLimits) -> VideoTooLongError:

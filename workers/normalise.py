@@ -106,7 +106,7 @@ def _time_notes(read: ReadSource, timeline: Timeline) -> list[Normalisation]:
         notes.append(
             _note("timestamps_rebuilt", f"Timestamps are missing or contradict each other: {rate} were assumed.")
         )
-    if read.times.start_seconds:
+    if read.times.start_seconds and read.container != "avi":
         start = f"{float(read.times.start_seconds):.3f} s"
         notes.append(_note("start_time_removed", f"Time starts at {start} in the file, and at 0 now."))
     return notes

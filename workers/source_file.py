@@ -72,7 +72,11 @@ def read_source(path: Path, limits: SourceLimits, report: Progress) -> ReadSourc
         video = _video_stream(container)
         _check_size_in_header(container, video, limits)
         audio = _audio_stream(container)
-        tally = FrameTally(tick_seconds=Fraction(video.time_base or Fraction(1, _MICROSECONDS)), limits=limits)
+        tally = FrameTally(
+            tick_seconds=Fraction(video.time_base or Fraction(1, _MICROSECONDS)),
+            limits=limits,
+            counts_chunks=container.format.name == "avi",
+        )
         _read_all(container, video, audio, tally, report)
         if tally.first is None:
             raise NoFramesError("The file has a video stream, but not a single frame of it can be decoded.")
@@ -195,8 +199,8 @@ def _times(container: InputContainer, video: VideoStream, tally: FrameTally, *, 
     return ReadTimes(
         ticks=np.array(tally.ticks, np.int64) if tally.has_all_ticks else None,
         tick_seconds=tick_seconds,
-        # Without sound there is nothing that the picture could be late for.
-        start_seconds=start_seconds if has_sound else first_seconds,
+        # Without sound there is nothing that the picture could be late for, and chunks start together.
+        start_seconds=start_seconds if has_sound and not tally.counts_chunks else first_seconds,
         declared_rates=tuple(Fraction(rate) for rate in rates if rate),
         last_frame_ticks=tally.last_frame_ticks,
         may_be_spliced=container.format.name == "mpegts",

@@ -154,6 +154,18 @@ def test_what_an_edit_list_cuts_off_is_not_there(clips: ClipMaker, tmp_path: Pat
     assert next(info.frame_times()) == 0
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_avi_counts_chunks_empty_ones_included(clips: ClipMaker, b_frames: int) -> None:
+    """Every fifth frame was left out, and AVI has no other way to say so."""
+    encoding = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", str(b_frames), "-c:a", "libmp3lame")
+    info = probe(clips.make(f"dropped_{b_frames}.avi", *encoding, filters="select=mod(n\\,5)", sound=True))
+    assert info.source.frame_count == 12
+    # Frames 1 to 14 of the picture; FFmpeg's writer puts up to two empty chunks before them.
+    times = [int(time * 25) for time in info.frame_times()]
+    assert times[0] == 0
+    assert 13 <= times[-1] <= 15
+
+
 def test_times_that_stand_still_are_moved_on(clips: ClipMaker, tmp_path: Path) -> None:
     """No writer makes such a file, so that the time of frame 5 is overwritten (track, time, flags of a block)."""
     content = clips.make("intra.mkv", *LOSSLESS, "-pix_fmt", "yuv420p").read_bytes()
