@@ -33,7 +33,8 @@ METHODS: Mapping[Method, MethodAxes] = {
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Strict: `true` is no number of steps, and neither is "4000".
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class LowResSettings(_Settings):
@@ -117,6 +118,7 @@ class TrainingSettings(_Settings):
     checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     joint_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         default=None,
+        strict=False,  # JSON has no tuples.
         description="jstdo: share of each chunk's patches in the joint set (rho of the paper's eq. 2), from chunk 0: "
         "1, not increasing, the last 0. Default: a straight line from 1 to 0.",
     )
