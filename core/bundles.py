@@ -50,21 +50,10 @@ def add(session: Session, job_id: str, bundle: PublishedBundle, *, now: datetime
             prefix=bundle.prefix,
             created_at=now,
             files=[entry.model_dump(include=set(FileEntry.model_fields)) for entry in entries],
-            bytes=count_bytes(bundle.manifest, bundle.manifest_file.byte_count),
+            bytes=bundle.manifest.byte_counts(bundle.manifest_file.byte_count),
             quality=_quality_by_method(bundle.manifest),
         )
     )
-
-
-def count_bytes(manifest: Manifest, manifest_byte_count: int) -> dict[str, int]:
-    """Bytes of each part that a client fetches, and their total."""
-    parts = {
-        "low_res": manifest.low_res.byte_count,
-        "networks": sum(network.byte_count for network in manifest.networks),
-        "patch_index": sum(segment.byte_count for segment in manifest.patch_index.segments),
-        "manifest": manifest_byte_count,
-    }
-    return {**parts, "total": sum(parts.values())}
 
 
 def _quality_by_method(manifest: Manifest) -> dict[str, dict[str, float | None]]:
