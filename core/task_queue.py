@@ -33,6 +33,8 @@ TASK_NAMES: Mapping[TaskKind, str] = {
 VISIBILITY_SLACK_SECONDS = 3600
 """Far more than from fetching a message to acknowledging it, so that no message comes twice on that account."""
 
+BROKER_TIMEOUT_SECONDS = 3
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,14 +55,16 @@ def make_celery(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
-        broker_connection_timeout=5,
-        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5},
+        broker_connection_timeout=BROKER_TIMEOUT_SECONDS,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
         broker_transport_options={
             "visibility_timeout": settings.lease_seconds + VISIBILITY_SLACK_SECONDS,
             # What was fetched and not acknowledged is noticed every 5 s, not every 100 s.
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
-            "socket_connect_timeout": 5,
+            "socket_connect_timeout": BROKER_TIMEOUT_SECONDS,
+            # A broker that hangs must not hang the API. A worker waits for messages by a second at a time.
+            "socket_timeout": BROKER_TIMEOUT_SECONDS,
             "socket_keepalive": True,
         },
         enable_utc=True,
@@ -92,7 +96,7 @@ def queue_depth(settings: Settings, queue: QueueName) -> int:
     """Messages that wait for a worker. Raises BrokerUnavailableError."""
     # Celery keeps a queue's messages in a Redis list of the same name.
     try:
-        with Redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5) as client:
+        with Redis.from_url(settings.broker_url, socket_timeout=BROKER_TIMEOUT_SECONDS) as client:
             return int(cast(int, client.llen(queue)))
     except RedisError as error:
         raise BrokerUnavailableError(

@@ -89,7 +89,7 @@ class S3Server:
 @contextmanager
 def valkey() -> Iterator[ValkeyServer]:
     """A broker for the length of the block."""
-    server = ValkeyServer(port=_free_port(), password=secrets.token_urlsafe(16))
+    server = ValkeyServer(port=free_port(), password=secrets.token_urlsafe(16))
 
     def answers() -> None:
         with Redis.from_url(server.url(0)) as client:
@@ -255,7 +255,8 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from core.errors import BrokerUnavailableError, SettingsError
 from core.outbox import TaskMessage
 from core.settings import Settings
 from core.task_queue import check_broker, make_celery, make_database, make_sender, queue_depth
+from core.valkey_server import prepare_valkey, valkey_url
+from tests import servers
 from tests.core.samples import new_job, new_video, task_id_of
 from tests.deployments import Deployment, settings_of
 
@@ -94,6 +97,32 @@ class TestSending:
         assert task_id_of(database, video_id, "probe_video") in caplog.text
         database.close()
         celery.close()
+
+    def test_with_a_broker_that_hangs_does_not_hang(self, embedded_deployment: Deployment, tmp_path: Path) -> None:
+        port = servers.free_port()
+        command = prepare_valkey(tmp_path, port=port, password="secret")
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            url = valkey_url(port=port, password="secret")
+            settings = settings_of({**embedded_deployment.environment, "STDO_REDIS_URL": url})
+            wait_until(lambda: broker_answers(settings))
+            process.send_signal(signal.SIGSTOP)
+            celery = make_celery(settings)
+            database = make_database(settings, celery)
+            began = time.monotonic()
+            new_video(database)
+            assert time.monotonic() - began < 30
+            assert not broker_answers(settings)
+            process.kill()
+            database.close()
+            celery.close()
+
+
+def broker_answers(settings: Settings) -> bool:
+    try:
+        check_broker(settings)
+    except BrokerUnavailableError:
+        return False
+    return True
 
 
 class TestWorker:

@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ from tests.docker.compose import (
     load_stages,
     variables_of_example,
 )
-from tests.servers import S3Server
+from tests.servers import S3Server, free_port
 
 SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 FILLED_IN = {**variables_of_example(), **{name: f"{name.lower()}-{secrets.token_hex(8)}" for name in SECRETS}}
@@ -214,9 +213,7 @@ class TestServers:
         shell, flag, script = SERVICES["redis"]["command"]
         assert (shell, flag) == ("sh", "-c")
         program = prepare_valkey(tmp_path / "unused", port=1, password="unused")[0]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         script = script.replace("valkey-server -", f"{program} - --port {port}").replace("/data", str(tmp_path))
         environment = {**SERVICES["redis"]["environment"], "PATH": os.environ["PATH"]}
         with subprocess.Popen(["sh", "-c", script], env=environment, stdout=subprocess.PIPE) as process:
