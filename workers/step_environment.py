@@ -25,11 +25,10 @@ def step_environment(environment: Mapping[str, str], *, temporary: Path, threads
     """The environment of a step.
 
     Temporary files go to `temporary`, which vanishes with the task. Arithmetic uses `threads` threads; where that is
-    None, what `environment` says, or else all cores that this process may use.
+    None, as many as `environment` allows OpenMP, or else all cores that this process may use.
     """
     kept = {
         name: value for name, value in environment.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIX)
     }
-    cores = str(len(os.sched_getaffinity(0)))
-    chosen = {name: str(threads) if threads else environment.get(name, cores) for name in THREAD_VARIABLES}
-    return {**kept, **chosen, "TMPDIR": str(temporary)}
+    count = str(threads or environment.get(THREAD_VARIABLES[0]) or len(os.sched_getaffinity(0)))
+    return {**kept, **dict.fromkeys(THREAD_VARIABLES, count), "TMPDIR": str(temporary)}

@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workers.step_environment import step_environment
+import pytest
+
+from workers.step_environment import THREAD_VARIABLES, step_environment
 
 WORKER = {
     "PATH": "/bin",
