@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=int, choices=SUPPORTED_SCALES, help="train or judge this scale alone")
     parser.add_argument("--minutes", type=float, help="train each network this long, instead of as planned")
     parser.add_argument("--learning-rate", type=float, help="the highest learning rate, instead of the planned one")
+    parser.add_argument("--full-precision-share", type=float, help="the last share of each run goes without bf16")
     parser.add_argument("--refine", action="store_true", help="go on from the weights files in the output folder")
     parser.add_argument("--seed", type=int, default=0)
     return parser
@@ -43,8 +44,8 @@ def _chosen(options: argparse.Namespace) -> list[PlannedNetwork]:
     planned = plan_of(options.architecture) if options.architecture else PLAN
     changes = {
         name: value
-        for name, value in (("minutes", options.minutes), ("learning_rate", options.learning_rate))
-        if value is not None
+        for name in ("minutes", "learning_rate", "full_precision_share")
+        if (value := getattr(options, name)) is not None
     }
     return [
         replace(network, settings=replace(network.settings, **changes))
