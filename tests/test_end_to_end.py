@@ -191,7 +191,7 @@ def test_a_video_goes_in_and_a_bundle_comes_out(service: Service, clip: Path, tm
 
 def test_a_killed_service_leaves_no_process_and_goes_on_when_started_again(tmp_path: Path, clip: Path) -> None:
     data_dir, log = tmp_path / "var", tmp_path / "log"
-    settings = {**SETTINGS, "training": {**SETTINGS["training"], "steps": 400}}
+    settings = {**SETTINGS, "training": {**SETTINGS["training"], "steps": 120}}
     with embedded_process(data_dir, log) as (server, url):
         with Client(url) as client:
             job_id = client.encode(clip, preset="fast", settings=settings).id

@@ -39,11 +39,18 @@ def test_nothing_but_what_a_step_needs(tmp_path: Path) -> None:
     }
 
 
-def test_threads_by_setting_then_by_environment_then_all_cores(tmp_path: Path) -> None:
-    inherited = {"OMP_NUM_THREADS": "3"}
+@pytest.mark.parametrize(
+    ("threads", "inherited", "expected"),
+    [
+        (5, {"OMP_NUM_THREADS": "3"}, 5),
+        (None, {"OMP_NUM_THREADS": "3"}, 3),
+        (None, {"OMP_NUM_THREADS": ""}, len(os.sched_getaffinity(0))),
+        (None, {}, len(os.sched_getaffinity(0))),
+    ],
+)
+def test_threads_by_setting_then_by_environment_then_all_cores(
+    tmp_path: Path, threads: int | None, inherited: dict[str, str], expected: int
+) -> None:
+    environment = step_environment(inherited, temporary=tmp_path, threads=threads)
 
-    assert step_environment(inherited, temporary=tmp_path, threads=5)["OMP_NUM_THREADS"] == "5"
-    assert step_environment(inherited, temporary=tmp_path, threads=None)["OMP_NUM_THREADS"] == "3"
-    assert step_environment({}, temporary=tmp_path, threads=None)["OMP_NUM_THREADS"] == str(
-        len(os.sched_getaffinity(0))
-    )
+    assert [environment[name] for name in THREAD_VARIABLES] == [str(expected)] * 3
