@@ -15,7 +15,7 @@ from stdo._cli_output import FAILED, UsageError, console, messages, print_json, 
 from stdo.bundle_tables import decibel
 from stdo.client import Client
 from stdo.progress_display import STAGE_TITLES, format_seconds, progress_display, show_job, show_transfer
-from stdo.resources import Job, JobState
+from stdo.resources import TERMINAL_JOB_STATES, Job, JobState
 from stdo.settings_arguments import build_settings
 
 URL_VARIABLE = "STDO_URL"
@@ -185,7 +185,7 @@ def _described(job: Job) -> dict[str, str]:
         "preset": job.preset,
         "progress": f"{job.progress:.0%}",
     }
-    if job.stage is not None and job.stage_progress is not None:
+    if job.stage is not None and job.stage_progress is not None and job.state not in TERMINAL_JOB_STATES:
         progress = job.stage_progress
         rows["stage"] = f"{STAGE_TITLES[job.stage]}: {progress.done}/{progress.total} {progress.unit}"
     if job.eta_seconds is not None:

@@ -12,7 +12,9 @@ class ApiError(StdoError):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         lines = [f"{problem.title}: {problem.detail}" if problem.detail else problem.title]
-        lines += [f"  {error.field}: {error.message}" for error in problem.errors]
+        # The detail of a request with one fault often says it all.
+        unsaid = [error for error in problem.errors if error.message not in problem.detail]
+        lines += [f"  {error.field}: {error.message}" for error in unsaid]
         super().__init__("\n".join(lines))
 
     @property
