@@ -212,7 +212,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         name="fast",
         summary="Minutes on two CPU cores: four small ESPCN networks, warm-started.",
-        settings=EncodingSettings(training=TrainingSettings(steps=4000)),
+        settings=EncodingSettings(training=TrainingSettings(steps=6000, batch_size=4)),
     ),
     Recipe(
         name="balanced",
