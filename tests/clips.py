@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ def run_ffmpeg(*arguments: str | Path) -> None:
 
 @dataclass(frozen=True)
 class ClipMaker:
-    """Makes clips in a folder, each only once: the name tells them apart."""
+    """Makes clips in a folder, each only once."""
 
     folder: Path
 
@@ -40,19 +41,26 @@ class ClipMaker:
         sound: bool = False,
     ) -> Path:
         """A clip of a test picture (a lavfi source, such as `color=red`), filtered and encoded as told, else H.264."""
-        path = self.folder / name
-        if not path.exists():
-            size_and_rate = f"{':' if '=' in picture else '='}size={size}:rate={rate}"
-            source = ("-f", "lavfi", "-i", picture + size_and_rate)
-            length = ("-frames:v", str(frames), "-shortest") if sound else ("-frames:v", str(frames), "-an")
-            run_ffmpeg(*source, *(STEREO if sound else ()), "-vf", filters, *(encoding or H264), *length, path)
-        return path
+        source = f"{picture}{':' if '=' in picture else '='}size={size}:rate={rate}"
+        return self._made(
+            name,
+            *("-f", "lavfi", "-i", source),
+            *(STEREO if sound else ()),
+            *("-vf", filters),
+            *(encoding or H264),
+            *("-frames:v", str(frames)),
+            "-shortest" if sound else "-an",
+        )
 
     def remake(self, name: str, source: Path, *options: str, before: tuple[str, ...] = ()) -> Path:
         """A copy of a clip, with options for reading (`before`) and writing it; streams are copied unless told else."""
-        path = self.folder / name
+        return self._made(name, *before, "-i", source, "-map", "0", "-c", "copy", *options)
+
+    def _made(self, name: str, *arguments: str | Path) -> Path:
+        path = self.folder / hashlib.sha256(repr(arguments).encode()).hexdigest()[:12] / name
         if not path.exists():
-            run_ffmpeg(*before, "-i", source, "-map", "0", "-c", "copy", *options, path)
+            path.parent.mkdir(exist_ok=True)
+            run_ffmpeg(*arguments, path)
         return path
 
     @cached_property

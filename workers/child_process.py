@@ -141,7 +141,9 @@ class Child:
         self._waited_seconds += waited
         self._waited_since_progress += waited
         if not readable:
-            raise ChildTimedOutError(f"no progress for {self._waited_since_progress:.0f} s")
+            raise ChildTimedOutError(
+                f"it took {self._waited_seconds:.0f} s, the last {self._waited_since_progress:.0f} s without progress"
+            )
         if self._stderr in readable:
             self._keep_complaints()
         return readable

@@ -28,29 +28,14 @@ CONTAINERS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpe
 """Demuxers that may open an input. None of them opens a second file (HLS, DASH and concat do)."""
 
 VIDEO_DECODERS = (
-    *("h264", "hevc", "av1", "libdav1d", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "h263", "msmpeg4"),
-    *("mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "png", "dvvideo"),
-)
+    "h264", "hevc", "av1", "libdav1d", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "h263", "msmpeg4",
+    "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "qtrle", "png", "dvvideo",
+)  # fmt: skip
 AUDIO_DECODERS = (
-    *(
-        "aac",
-        "aac_latm",
-        "mp3float",
-        "mp3",
-        "mp2float",
-        "mp2",
-        "ac3",
-        "eac3",
-        "opus",
-        "libopus",
-        "vorbis",
-        "flac",
-        "alac",
-    ),
-    *("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_u8", "pcm_s8"),
-    *("pcm_alaw", "pcm_mulaw", "amrnb", "amrwb", "adpcm_ima_qt", "adpcm_ms"),
-)
-
+    "aac", "aac_latm", "mp3float", "mp3", "mp2float", "mp2", "ac3", "eac3", "opus", "libopus", "vorbis", "flac",
+    "alac", "amrnb", "amrwb", "adpcm_ima_qt", "adpcm_ms", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be",
+    "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_u8", "pcm_s8", "pcm_alaw", "pcm_mulaw",
+)  # fmt: skip
 
 _ENVIRONMENT = {"SVT_LOG": "1"}
 """SVT-AV1 then speaks of errors alone."""
@@ -60,6 +45,10 @@ _MOST_LAST_WORDS = 4
 
 class FFmpegKilledError(RuntimeError):
     """Somebody else killed ffmpeg (most likely the kernel, short of memory): no fault of the video."""
+
+
+class FFmpegMissingError(RuntimeError):
+    """There is no ffmpeg program where the settings say."""
 
 
 class VideoFilter(BaseModel):
@@ -127,7 +116,7 @@ class FFmpeg:
 
         Raises:
             FFmpegFailedError, FFmpegTimedOutError: with ffmpeg's last words.
-            FFmpegKilledError, OSError: trouble of the machine.
+            FFmpegKilledError, FFmpegMissingError, OSError: trouble of the machine.
         """
         with self._started(output.global_args("-progress", "pipe:1", "-stats_period", "0.5")) as child:
             frames_done = 0
@@ -145,7 +134,7 @@ class FFmpeg:
 
         Raises:
             FFmpegFailedError: also where the last block is cut short.
-            FFmpegTimedOutError, FFmpegKilledError, OSError: as `run`.
+            FFmpegTimedOutError, FFmpegKilledError, FFmpegMissingError, OSError: as `run`.
         """
         with self._started(output) as child:
             while block := _read_block(child, block_bytes):
@@ -155,7 +144,7 @@ class FFmpeg:
     @contextmanager
     def _started(self, output: Any) -> Iterator[Child]:
         """A running ffmpeg, whose end is judged once the block is through."""
-        command = [str(self.executable), "-nostdin", "-hide_banner", "-loglevel", "error"]
+        command = [self._program(), "-nostdin", "-hide_banner", "-loglevel", "error"]
         with Child(ffmpeg.compile(output, cmd=command), self.limits, _ENVIRONMENT) as child:
             try:
                 yield child
@@ -166,8 +155,15 @@ class FFmpeg:
                 raise _failure(status, child)
 
     def _answer(self, question: str) -> str:
-        with Child([str(self.executable), "-hide_banner", question], self.limits, _ENVIRONMENT) as child:
+        with Child([self._program(), "-hide_banner", question], self.limits, _ENVIRONMENT) as child:
             return "\n".join(child.lines())
+
+    def _program(self) -> str:
+        if not os.access(self.executable, os.X_OK):
+            raise FFmpegMissingError(
+                f"{self.executable} is no program. Correct the setting ffmpeg_path, or leave it out."
+            )
+        return str(self.executable)
 
 
 def _read_block(child: Child, block_bytes: int) -> bytearray:

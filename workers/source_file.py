@@ -99,6 +99,8 @@ def read_source(path: Path, limits: SourceLimits, report: Progress) -> ReadSourc
 
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
+    # Trouble of our own, such as a missing file, is not blamed on the video.
+    path.open("rb").close()
     try:
         container = av.open(file_url(path), options=demuxer_options(), metadata_errors="replace")
     except av.FFmpegError as error:

@@ -17,6 +17,9 @@ Ticks = npt.NDArray[np.int64]
 FALLBACK_FRAME_RATE = Fraction(25)
 """Where a file has a single frame, or no usable timestamp, and states no rate."""
 
+_HIGHEST_FRAME_RATE = 300
+"""Headers of files with a variable rate often state the clock's."""
+
 LARGEST_NUDGE_SECONDS = Fraction(1, 10)
 """A frame that had to move by more would be seen to come at the wrong time."""
 
@@ -113,7 +116,7 @@ def _is_usable(wanted: Ticks, nudged: Ticks, read: ReadTimes) -> bool:
 
 
 def _rebuilt(read: ReadTimes, frame_count: int) -> Timeline:
-    rate = next(iter(read.declared_rates), FALLBACK_FRAME_RATE)
+    rate = _stated_rate(read)
     return Timeline(
         ticks=np.arange(frame_count, dtype=np.int64),
         tick_seconds=1 / rate,
@@ -146,7 +149,7 @@ def _constant_rate(ticks: Ticks, read: ReadTimes) -> Fraction | None:
     """The rate at which every frame comes when it should, but for the rounding of timestamps."""
     span = int(ticks[-1] - ticks[0])
     if not span:
-        return next(iter(read.declared_rates), FALLBACK_FRAME_RATE)
+        return _stated_rate(read)
     mean_rate = ((ticks.size - 1) / (span * read.tick_seconds)).limit_denominator(1001)
     candidates = [_snapped(rate) for rate in (*read.declared_rates, mean_rate) if rate > 0]
     tolerance = max(read.tick_seconds, _JITTER_SECONDS) / read.tick_seconds
@@ -155,6 +158,12 @@ def _constant_rate(ticks: Ticks, read: ReadTimes) -> Fraction | None:
         if np.abs(ticks - ticks[0] - even).max() <= float(tolerance):
             return rate
     return None
+
+
+def _stated_rate(read: ReadTimes) -> Fraction:
+    """The first rate in the headers that can be meant."""
+    plausible = (rate for rate in read.declared_rates if 1 <= rate <= _HIGHEST_FRAME_RATE)
+    return _snapped(next(plausible, FALLBACK_FRAME_RATE))
 
 
 def _snapped(rate: Fraction) -> Fraction:

@@ -12,7 +12,15 @@ import pytest
 
 from workers.child_process import ChildLimits
 from workers.errors import FFmpegFailedError, FFmpegTimedOutError
-from workers.ffmpeg import FFmpeg, FFmpegKilledError, VideoFilter, apply_filters, demuxer_options, file_url
+from workers.ffmpeg import (
+    FFmpeg,
+    FFmpegKilledError,
+    FFmpegMissingError,
+    VideoFilter,
+    apply_filters,
+    demuxer_options,
+    file_url,
+)
 
 FRAME_BYTES = 96 * 80 * 3 // 2
 
@@ -95,6 +103,14 @@ def test_trouble_of_the_machine_is_not_blamed_on_the_video(tmp_path: Path, scrip
         FFmpeg(executable=program).run(ffmpeg.output(_test_picture(), "-", format="null"), lambda _: None)
     if isinstance(caught.value, OSError):
         assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_missing_program_is_not_blamed_on_the_video(tmp_path: Path) -> None:
+    program = FFmpeg(executable=tmp_path / "ffmpeg")
+    with pytest.raises(FFmpegMissingError, match="ffmpeg_path"):
+        program.version()
+    with pytest.raises(FFmpegMissingError, match="ffmpeg_path"):
+        list(program.read_blocks(_raw_pipe(frames=1), FRAME_BYTES))
 
 
 def test_filters_apply_in_order_whatever_characters_their_options_have() -> None:

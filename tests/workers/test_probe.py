@@ -296,6 +296,11 @@ def test_what_can_t_be_encoded_is_refused_with_the_reason(clips: ClipMaker, tmp_
     assert str(tmp_path) not in failure.detail
 
 
+def test_a_missing_file_is_not_blamed_on_the_video(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        probe(tmp_path / "missing.mp4")
+
+
 LIMITS: dict[str, tuple[str, dict[str, float], str]] = {
     "frames": ("video_too_long", {"max_frames": 11}, "more than 11 frames"),
     "duration": ("video_too_long", {"max_duration_seconds": 0.3}, "at most 0 s"),

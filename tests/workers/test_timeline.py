@@ -100,6 +100,11 @@ def test_missing_times_are_made_up_from_the_rate() -> None:
     assert [int(tick) * found.tick_seconds for tick in found.ticks] == [0, Fraction(1, 25), Fraction(2, 25)]
 
 
+def test_a_rate_that_can_t_be_meant_is_not_used() -> None:
+    assert timeline(None, frame_count=3, declared_rates=(Fraction(90000), Fraction(30))).average_frame_rate == 30
+    assert timeline([0], declared_rates=(Fraction(90000),)).average_frame_rate == 25
+
+
 def test_a_pause_is_a_splice_in_a_broadcast_only() -> None:
     ticks = [0, 40, 20_000, 20_040]
     assert timeline(ticks).repair == "none"
