@@ -67,6 +67,10 @@ class ScriptedService:
     broken_files: dict[str, int] = field(default_factory=dict)
     """Path of a bundle's file -> how often its download breaks off in the middle."""
 
+    def forget(self) -> None:
+        """As new, at the same address."""
+        vars(self).update(vars(ScriptedService(url=self.url)))
+
     def requests(self, method: str, path: str) -> list[Received]:
         """The requests for that path."""
         return [one for one in self.received if one.method == method and one.path == path]

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from stdo.cli import app
 from stdo.reconstruction import reconstruct
 from stdo.resources import Job, Page, StageProgress
 from tests.stdo.bundles import write_small_bundle
-from tests.stdo.service import ScriptedService, as_json, make_event, make_job, problem, serving
+from tests.stdo.service import ScriptedService, as_json, make_event, make_job, problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +50,6 @@ def stdo(capfd: pytest.CaptureFixture[str]) -> RunStdo:
         return Outcome(code=ended.value.code, out=captured.out, err=captured.err)
 
     return run
-
-
-@pytest.fixture
-def service() -> Iterator[ScriptedService]:
-    scripted = ScriptedService()
-    with serving(scripted.app()) as url:
-        scripted.url = url
-        yield scripted
 
 
 @pytest.fixture

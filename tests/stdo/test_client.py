@@ -34,14 +34,6 @@ from tests.stdo.bundles import write_small_bundle
 from tests.stdo.service import ScriptedService, as_json, make_event, make_job, problem, serving
 
 
-@pytest.fixture
-def service() -> Iterator[ScriptedService]:
-    scripted = ScriptedService()
-    with serving(scripted.app()) as url:
-        scripted.url = url
-        yield scripted
-
-
 @pytest.fixture(params=[blocking, on_asyncio], ids=["blocking", "asyncio"])
 def open_client(request: pytest.FixtureRequest) -> OpenClient:
     opener: OpenClient = request.param
