@@ -32,7 +32,7 @@ from workers.stages.evaluate import Decoder, Evaluation
 from workers.stages.export import file_entry, network_bytes
 from workers.stages.low_res import LowResVideo
 from workers.stages.probe import SourceInfo
-from workers.stages.train import TrainedNetwork
+from workers.trained_network import TrainedNetwork
 from workers.work_folder import WorkFolder
 
 

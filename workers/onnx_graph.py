@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -12,22 +14,32 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from workers.weight_coding import Precision, quantise_int8
+from workers.weight_coding import Int8Weights, Precision
 
 OPSET = 17
 _SHAPE = {0: "batch", 2: "height", 3: "width"}
 
 
-def network_to_onnx(network: nn.Module, *, channels: Literal["rgb", "luma"], precision: Precision) -> bytes:
+def network_to_onnx(
+    network: nn.Module,
+    *,
+    channels: Literal["rgb", "luma"],
+    precision: Precision,
+    int8: Mapping[str, Int8Weights] = MappingProxyType({}),
+) -> bytes:
     """A self-contained ONNX file: float32 `lr` (batch, C, height, width) to float32 `hr`, all sizes dynamic.
 
     int8: each convolution's weights are int8 with a DequantizeLinear per output channel before it, biases float32.
-    fp16: all weights are float16 with a Cast before each use, so that arithmetic stays float32. fp32: as trained.
+    fp16: all weights are float16 with a Cast before each use, so that arithmetic stays float32. fp32: as they are.
+
+    Args:
+        network: with the very values that the file will hold.
+        int8: with precision int8: how the convolutions' weights are written, by their names in the network's state.
     """
     model = _export(network, channels=channels)
     _drop_identities(model)
+    _store_weights(model, precision, int8)
     _rename(model)
-    _store_weights(model, precision)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     written: bytes = model.SerializeToString(deterministic=True)
@@ -63,6 +75,40 @@ def _drop_identities(model: ModelProto) -> None:
     _replace_nodes(model, kept)
 
 
+def _store_weights(model: ModelProto, precision: Precision, int8: Mapping[str, Int8Weights]) -> None:
+    """Write the weights in their coding, with a node in front that decodes them under their old name."""
+    stored: list[TensorProto] = []
+    decoders: list[NodeProto] = []
+    for tensor in model.graph.initializer:
+        if precision == "int8" and tensor.name in int8:
+            parts, decoder = _int8_parts(tensor.name, int8[tensor.name])
+        elif precision == "fp16" and tensor.data_type == TensorProto.FLOAT and tensor.dims:
+            parts, decoder = _fp16_parts(tensor)
+        else:
+            stored.append(tensor)
+            continue
+        stored += parts
+        decoders.append(decoder)
+    kept = [TensorProto.FromString(tensor.SerializeToString()) for tensor in stored]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    _replace_nodes(model, [*decoders, *model.graph.node])
+
+
+def _int8_parts(name: str, weights: Int8Weights) -> tuple[list[TensorProto], NodeProto]:
+    values, steps = f"{name}.values", f"{name}.steps"
+    parts = [numpy_helper.from_array(weights.values.numpy(), values)]
+    parts.append(numpy_helper.from_array(weights.steps.numpy(), steps))
+    return parts, helper.make_node("DequantizeLinear", [values, steps], [name], axis=0)
+
+
+def _fp16_parts(tensor: TensorProto) -> tuple[list[TensorProto], NodeProto]:
+    halved = f"{tensor.name}.half"
+    values = numpy_helper.to_array(tensor).astype(np.float16)
+    decoder = helper.make_node("Cast", [halved], [tensor.name], to=TensorProto.FLOAT)
+    return [numpy_helper.from_array(values, halved)], decoder
+
+
 def _rename(model: ModelProto) -> None:
     """Short names: a graph of many small layers spends more bytes on names than on structure."""
     names = {"": "", "lr": "lr", "hr": "hr"}
@@ -74,40 +120,6 @@ def _rename(model: ModelProto) -> None:
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
         node.name = ""
-
-
-def _store_weights(model: ModelProto, precision: Precision) -> None:
-    if precision == "fp32":
-        return
-    decode = _decode_int8 if precision == "int8" else _decode_fp16
-    decoders: list[NodeProto] = []
-    stored: list[TensorProto] = []
-    for tensor in model.graph.initializer:
-        kept, node = decode(tensor)
-        stored += kept
-        decoders += node
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(stored)
-    _replace_nodes(model, [*decoders, *model.graph.node])
-
-
-def _decode_int8(tensor: TensorProto) -> tuple[list[TensorProto], list[NodeProto]]:
-    values = numpy_helper.to_array(tensor)
-    if values.ndim != 4:
-        return [tensor], []
-    coded = quantise_int8(values.astype(np.float32))
-    integers, steps = f"{tensor.name}i", f"{tensor.name}s"
-    node = helper.make_node("DequantizeLinear", [integers, steps], [tensor.name], axis=0)
-    return [numpy_helper.from_array(coded.values, integers), numpy_helper.from_array(coded.steps, steps)], [node]
-
-
-def _decode_fp16(tensor: TensorProto) -> tuple[list[TensorProto], list[NodeProto]]:
-    values = numpy_helper.to_array(tensor)
-    if values.dtype != np.float32 or values.ndim not in (1, 4):
-        return [tensor], []
-    halved = f"{tensor.name}h"
-    node = helper.make_node("Cast", [halved], [tensor.name], to=TensorProto.FLOAT)
-    return [numpy_helper.from_array(values.astype(np.float16), halved)], [node]
 
 
 def _strip(model: ModelProto) -> None:

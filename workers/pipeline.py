@@ -23,7 +23,8 @@ from workers.stages.export import export_networks, export_patch_index
 from workers.stages.low_res import LowResVideo, encode_low_res
 from workers.stages.probe import SourceInfo, SourceLimits, probe_source
 from workers.stages.score import PatchScores, score_patches
-from workers.stages.train import TrainedNetwork, train_network
+from workers.stages.train import train_network
+from workers.trained_network import TrainedNetwork
 from workers.work_folder import WorkFolder
 
 

@@ -7,11 +7,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto
 from torch import nn
 
+from core.recipes import resolve_settings
 from models.registry import ARCHITECTURES, build_network
 from workers.onnx_graph import OPSET, network_to_onnx
-from workers.weight_coding import Precision, delivered_weights, quantise_int8
+from workers.stages.export import network_bytes
+from workers.trained_network import TrainedNetwork
+from workers.weight_coding import Int8Weights, Precision, int8_steps
 
 Channels = Literal["rgb", "luma"]
 
@@ -25,6 +29,18 @@ def random_network(architecture: str, *, scale: int, channels: Channels) -> nn.M
     return network.eval()
 
 
+def trained(network: nn.Module) -> TrainedNetwork:
+    """As if it had been trained, each weight rounded for itself."""
+    weights = dict(network.state_dict())
+    rounded = {name: nearest_int8(value) for name, value in weights.items() if value.ndim == 4}
+    return TrainedNetwork(weights=weights, int8=rounded, patch_count=1, steps=1, device="cpu")
+
+
+def nearest_int8(weights: torch.Tensor) -> Int8Weights:
+    steps = int8_steps(weights)
+    return Int8Weights(values=torch.round(weights / steps[:, None, None, None]).to(torch.int8), steps=steps)
+
+
 @pytest.mark.parametrize(
     ("channels", "precision"), [("rgb", "int8"), ("rgb", "fp16"), ("rgb", "fp32"), ("luma", "int8")]
 )
@@ -32,28 +48,33 @@ def random_network(architecture: str, *, scale: int, channels: Channels) -> nn.M
 def test_onnx_runtime_and_torch_agree_on_the_delivered_weights(
     architecture: str, channels: Channels, precision: Precision
 ) -> None:
-    network = random_network(architecture, scale=3, channels=channels)
-    model = network_to_onnx(network, channels=channels, precision=precision)
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    network.load_state_dict(delivered_weights(network.state_dict(), precision))
+    training = {"architecture": architecture, "channels": channels, "start": "scratch"}
+    settings = resolve_settings("fast", {"scale": 3, "training": training})
+    kept = trained(random_network(architecture, scale=3, channels=channels))
+    session = onnxruntime.InferenceSession(
+        network_bytes(kept, settings, precision=precision), providers=["CPUExecutionProvider"]
+    )
+    delivered = kept.network(settings, precision)
     for batch, height, width in ((1, 9, 14), (3, 12, 8)):
         lr = torch.rand(batch, 3 if channels == "rgb" else 1, height, width)
         (hr,) = session.run(["hr"], {"lr": lr.numpy()})
         with torch.inference_mode():
-            expected = network(lr).numpy()
+            expected = delivered(lr).numpy()
         assert hr.shape == (batch, lr.shape[1], 3 * height, 3 * width)
         np.testing.assert_allclose(hr, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(("precision", "bytes_each"), [("int8", 1), ("fp16", 2), ("fp32", 4)])
 def test_a_graph_is_small_self_contained_and_always_the_same(precision: Precision, bytes_each: int) -> None:
-    network = random_network("espcn", scale=2, channels="rgb")
-    written = network_to_onnx(network, channels="rgb", precision=precision)
-    assert written == network_to_onnx(network, channels="rgb", precision=precision)
+    kept, settings = trained(random_network("espcn", scale=2, channels="rgb")), resolve_settings("fast", {})
+    written = network_bytes(kept, settings, precision=precision)
+    assert written == network_bytes(kept, settings, precision=precision)
     assert 0 < len(written) - 60_652 * bytes_each < 2500
     model = onnx.load_from_string(written)
     assert [entry.version for entry in model.opset_import] == [OPSET]
     assert not any(tensor.external_data for tensor in model.graph.initializer)
+    types = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    assert types == {{1: TensorProto.INT8, 2: TensorProto.FLOAT16, 4: TensorProto.FLOAT}[bytes_each]}
 
 
 def test_weights_that_are_equal_by_chance_are_all_there() -> None:
@@ -61,14 +82,3 @@ def test_weights_that_are_equal_by_chance_are_all_there() -> None:
     network = build_network("wdsr-small", scale=2, channels="rgb").eval()
     model = onnx.load_from_string(network_to_onnx(network, channels="rgb", precision="fp32"))
     assert "Identity" not in {node.op_type for node in model.graph.node}
-
-
-def test_int8_keeps_each_channel_within_half_a_step() -> None:
-    weights = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
-    weights[1] *= 1e-3
-    weights[2] = 0
-    coded = quantise_int8(weights)
-    assert coded.steps == pytest.approx([*(np.abs(weights[:2]).max(axis=(1, 2, 3)) / 127), 1, *coded.steps[3:]])
-    assert np.abs(coded.values).max() == 127
-    error = np.abs(coded.decoded() - weights).max(axis=(1, 2, 3))
-    assert (error <= coded.steps / 2 * 1.0001).all()

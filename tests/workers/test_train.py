@@ -14,10 +14,14 @@ from tests.clips import ClipMaker
 from tests.workers.pipeline_runs import Reports, encoded_low_res, settings_of
 from workers.frame_pairs import VideoFiles
 from workers.stages.chunks import ChunkPlan
-from workers.stages.train import TrainedNetwork, run_fingerprint, starting_network, train_network
+from workers.stages.train import run_fingerprint, starting_network, train_network
+from workers.trained_network import TrainedNetwork
+from workers.weight_coding import Int8Weights, Precision
 
 CPU = torch.device("cpu")
-SETTINGS = settings_of({"training": {"steps": 10, "checkpoint_interval_seconds": 1e-9}})
+SHORT = {"training": {"steps": 10, "checkpoint_interval_seconds": 1e-9}}
+SETTINGS = settings_of(SHORT)
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "fp32")
 
 
 class CutOffError(Exception):
@@ -89,8 +93,7 @@ def test_weight_norm_is_folded_away(video: VideoFiles, tmp_path: Path) -> None:
     settings = settings_of({"training": {"steps": 10, "architecture": "wdsr-small"}})
     trained = train(video, tmp_path / "c.safetensors", settings=settings)
     assert trained is not None
-    network = trained.network(settings)
-    assert set(network.state_dict()) == set(trained.weights)
+    assert set(trained.network(settings, "fp32").state_dict()) == set(trained.weights)
     started = load_general_network("wdsr-small", scale=2, channels="rgb").state_dict()
     assert set(started) == set(trained.weights)
     assert not torch.equal(started["head.weight"], trained.weights["head.weight"])
@@ -119,13 +122,31 @@ def test_a_luma_network_starts_from_the_folded_general_one() -> None:
     assert torch.allclose(luma[:, 0], torch.einsum("bchw,c->bhw", rgb, weights), atol=1e-5)
 
 
-def test_a_trained_network_survives_its_file(tmp_path: Path) -> None:
-    weights = load_general_network("espcn", scale=2, channels="rgb").state_dict()
-    TrainedNetwork(weights=dict(weights), patch_count=7, steps=9, device="cpu").save(tmp_path / "n.safetensors")
+def test_weights_are_rounded_only_where_they_are_delivered_as_int8(video: VideoFiles, tmp_path: Path) -> None:
+    rounded = train(video, tmp_path / "a.safetensors")
+    floats = train(video, tmp_path / "b.safetensors", settings=settings_of({"export": {"precision": "fp32"}, **SHORT}))
+    assert rounded is not None
+    assert floats is not None
+    assert set(rounded.int8) == {name for name, value in rounded.weights.items() if value.ndim == 4}
+    assert floats.int8 == {}
+    assert all(torch.equal(rounded.weights[name], floats.weights[name]) for name in rounded.weights)
+
+
+def test_a_trained_network_survives_its_file_and_gives_each_precision(tmp_path: Path) -> None:
+    weights = dict(load_general_network("espcn", scale=2, channels="rgb").state_dict())
+    coded = Int8Weights(values=torch.full((64, 3, 3, 3), 3, dtype=torch.int8), steps=torch.arange(64.0))
+    name = "features.0.weight"
+    trained = TrainedNetwork(weights=weights, int8={name: coded}, patch_count=7, steps=9, device="cpu")
+    trained.save(tmp_path / "n.safetensors")
     loaded = TrainedNetwork.load(tmp_path / "n.safetensors")
     assert (loaded.patch_count, loaded.steps, loaded.device) == (7, 9, "cpu")
     assert all(torch.equal(loaded.weights[key], weights[key]) for key in weights)
     assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]
+    networks = {precision: loaded.network(SETTINGS, precision).state_dict() for precision in PRECISIONS}
+    assert torch.equal(networks["fp32"][name], weights[name])
+    assert torch.equal(networks["fp16"][name], weights[name].half().float())
+    assert torch.equal(networks["int8"][name], coded.decoded())
+    assert torch.equal(networks["int8"]["features.0.bias"], weights["features.0.bias"])
 
 
 def test_reports_start_before_the_patches_are_read(video: VideoFiles, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stdo.patch_index import encode_segment
 from workers.onnx_graph import network_to_onnx
 from workers.progress import Progress
 from workers.stages.chunks import IndexArray
-from workers.stages.train import TrainedNetwork
+from workers.trained_network import TrainedNetwork
 from workers.weight_coding import Precision
 
 SEGMENT_SECONDS = 2.0
@@ -38,7 +38,12 @@ def export_networks(
 
 def network_bytes(trained: TrainedNetwork, settings: EncodingSettings, *, precision: Precision) -> bytes:
     """A network as ONNX."""
-    return network_to_onnx(trained.network(settings), channels=settings.training.channels, precision=precision)
+    return network_to_onnx(
+        trained.network(settings, precision),
+        channels=settings.training.channels,
+        precision=precision,
+        int8=trained.int8,
+    )
 
 
 def export_patch_index(network_of_patch: IndexArray, picture: Picture, bundle: Path) -> PatchIndex:
@@ -64,7 +69,7 @@ def file_entry(bundle: Path, path: Path) -> FileEntry:
 
 
 def _network_entry(trained: TrainedNetwork, settings: EncodingSettings, file: FileEntry) -> Network:
-    network = trained.network(settings)
+    network = trained.network(settings, settings.export.precision)
     cost = multiply_accumulates(network, lr_height=_MEASURED_SIZE, lr_width=_MEASURED_SIZE)
     return Network(
         **file.model_dump(),

@@ -5,13 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.recipes import EncodingSettings
@@ -23,47 +19,12 @@ from workers.frame_pairs import VideoFiles, patch_grid
 from workers.overfitting import CheckpointPlan, Schedule, overfit
 from workers.progress import Progress
 from workers.stages.chunks import ChunkPlan
+from workers.trained_network import TrainedNetwork
 from workers.training_patches import TrainingPatches, bytes_per_patch, gather_patches, select_patches
+from workers.weight_rounding import round_network
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedNetwork:
-    """The weights of one network, plain: without weight norm."""
-
-    weights: dict[str, Tensor]
-    """float32 on the CPU, by the names of `models.registry.build_network`'s network."""
-    patch_count: int
-    """Patches that it was trained on."""
-    steps: int
-    device: str
-    """What it was trained on: `cpu`, or the GPU's name."""
-
-    def save(self, path: Path) -> None:
-        """Write as safetensors; a reader never sees half a file."""
-        unfinished = path.with_suffix(".unfinished")
-        facts = {"patch_count": str(self.patch_count), "steps": str(self.steps), "device": self.device}
-        save_file(self.weights, unfinished, metadata=facts)
-        unfinished.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata()
-            weights = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
-        return cls(
-            weights=weights,
-            patch_count=int(metadata["patch_count"]),
-            steps=int(metadata["steps"]),
-            device=metadata["device"],
-        )
-
-    def network(self, settings: EncodingSettings) -> nn.Module:
-        """The network itself, in eval mode."""
-        training = settings.training
-        network = build_network(training.architecture, scale=settings.scale, channels=training.channels)
-        network.load_state_dict(self.weights)
-        return network.eval()
+_ROUNDING_PATCHES = 48
+"""Patches that the rounding of the weights looks at."""
 
 
 def train_network(
@@ -87,7 +48,7 @@ def train_network(
     patches = _gather(video, plan, settings, network_index, device, lambda: report("train", 0, steps, "steps"))
     network = starting_network(settings, network_index)
     if not len(patches):
-        return _trained(network, patch_count=0, steps=0, device=device)
+        return _trained(network, patches, settings, steps=0, device=device)
     if find_architecture(settings.training.architecture).weight_norm:
         add_weight_norm(network)
     overfit(
@@ -109,7 +70,7 @@ def train_network(
         device=device,
         report=lambda done: report("train", done, steps, "steps"),
     )
-    return _trained(network, patch_count=len(patches), steps=steps, device=device)
+    return _trained(network, patches, settings, steps=steps, device=device)
 
 
 def starting_network(settings: EncodingSettings, network_index: int) -> nn.Module:
@@ -165,7 +126,22 @@ def _gather(
     )
 
 
-def _trained(network: nn.Module, *, patch_count: int, steps: int, device: torch.device) -> TrainedNetwork:
-    plain = fold_weight_norm(network).cpu().state_dict()
-    weights = {key: value.detach().float().contiguous() for key, value in plain.items()}
-    return TrainedNetwork(weights=weights, patch_count=patch_count, steps=steps, device=device_name(device))
+def _trained(
+    network: nn.Module, patches: TrainingPatches, settings: EncodingSettings, *, steps: int, device: torch.device
+) -> TrainedNetwork:
+    plain = fold_weight_norm(network).to(device).eval()
+    is_rounded = settings.export.precision == "int8" and len(patches) > 0
+    return TrainedNetwork(
+        weights={name: value.detach().float().cpu() for name, value in plain.state_dict().items()},
+        int8=round_network(plain, _typical_pictures(patches)) if is_rounded else {},
+        patch_count=len(patches),
+        steps=steps,
+        device=device_name(device),
+    )
+
+
+def _typical_pictures(patches: TrainingPatches) -> Tensor:
+    """Some patches from all over the video: (B, C, H, W) float32 in [0, 1]."""
+    count = min(_ROUNDING_PATCHES, len(patches))
+    numbers = torch.arange(count, device=patches.low_res.device) * len(patches) // count
+    return patches.low_res[numbers].permute(0, 3, 1, 2).float().div_(255)
