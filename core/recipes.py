@@ -211,7 +211,7 @@ class Recipe(_Settings):
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
         name="fast",
-        summary="Minutes on two CPU cores: four small ESPCN networks, warm-started.",
+        summary="Minutes on two CPU cores: four ESPCN networks, warm-started.",
         settings=EncodingSettings(training=TrainingSettings(steps=6000, batch_size=4)),
     ),
     Recipe(
