@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
@@ -38,13 +39,14 @@ class Fetch:
 
     def missing_files(self) -> list[FileEntry]:
         """The files that the folder lacks, by reading and hashing what is there. Raises BundleFolderError."""
-        self._check_folder()
         missing = []
-        for entry in self._manifest.all_files():
-            if matches(self.folder / entry.path, entry):
-                self.advance(entry.byte_count)
-            else:
-                missing.append(entry)
+        with _usable(self.folder):
+            self._check_folder()
+            for entry in self._manifest.all_files():
+                if matches(self.folder / entry.path, entry):
+                    self.advance(entry.byte_count)
+                else:
+                    missing.append(entry)
         return missing
 
     def writer(self, entry: FileEntry) -> FileWriter:
@@ -70,19 +72,21 @@ class Fetch:
 
     def finish(self) -> Path:
         """Puts the manifest in place, all files being there."""
-        _write_at_once(self.folder / MANIFEST_NAME, self._manifest_bytes)
+        target = self.folder / MANIFEST_NAME
+        part = _part_path(target)
+        with _usable(self.folder):
+            part.write_bytes(self._manifest_bytes)
+            part.replace(target)
         return self.folder
 
     def _check_folder(self) -> None:
         there = self.folder / MANIFEST_NAME
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if there.exists() and parse_manifest(there.read_bytes()).bundle_id != self._manifest.bundle_id:
                 raise BundleFolderError(f"{self.folder} holds another bundle: choose another folder.")
         except (NotAManifestError, InvalidManifestError) as error:
             raise BundleFolderError(f"{there} is there and no manifest: choose another folder.") from error
-        except OSError as error:
-            raise BundleFolderError(f"{self.folder} can't be used: {error.strerror}. Choose another folder.") from error
 
 
 class FileWriter:
@@ -97,11 +101,9 @@ class FileWriter:
         self._byte_count = 0
 
     def __enter__(self) -> Self:
-        try:
+        with _usable(self._target.parent):
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("xb")
-        except OSError as error:
-            raise BundleFolderError(f"{self._target.parent} can't be written to: {error.strerror}.") from error
         return self
 
     def write(self, data: bytes) -> None:
@@ -110,23 +112,24 @@ class FileWriter:
         if self._byte_count > self._entry.byte_count:
             raise DownloadMismatchError(f"{self._entry.path} is longer than the manifest says. {_MISMATCH_ADVICE}")
         self._hash.update(data)
-        try:
+        with _usable(self._target.parent):
             self._file.write(data)
-        except OSError as error:
-            raise BundleFolderError(f"{self._target} can't be written: {error.strerror}.") from error
         self._fetch.advance(len(data))
 
     def finish(self) -> None:
         """Puts the file in its place. Raises DownloadMismatchError."""
-        self._file.close()
+        with _usable(self._target.parent):
+            self._file.close()
         if self._byte_count != self._entry.byte_count or self._hash.hexdigest() != self._entry.sha256:
             raise DownloadMismatchError(f"{self._entry.path} differs from what the manifest says. {_MISMATCH_ADVICE}")
-        self._part.replace(self._target)
+        with _usable(self._target.parent):
+            self._part.replace(self._target)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # Closing tries once more to write what a full disk did not take.
+            self._file.close()
         self._part.unlink(missing_ok=True)
         if error is not None:
             self._fetch.count(-self._byte_count)
@@ -140,10 +143,13 @@ def matches(path: Path, entry: FileEntry) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
 
 
-def _write_at_once(target: Path, data: bytes) -> None:
-    part = _part_path(target)
-    part.write_bytes(data)
-    part.replace(target)
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Raises BundleFolderError for what the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleFolderError(f"{folder} can't be used: {error.strerror}. Choose another folder.") from error
 
 
 def _part_path(target: Path) -> Path:

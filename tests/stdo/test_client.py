@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import inspect
+import resource
+import signal
 import socket
 import tracemalloc
 from collections.abc import Iterator
@@ -297,6 +299,24 @@ def test_a_folder_with_something_else_is_left_alone(
         client.fetch("j1", tmp_path)
     with pytest.raises(BundleFolderError, match="Choose another folder"):
         client.fetch("j1", tmp_path / "manifest.json")
+
+
+def test_a_full_disk_is_told(client: Any, service: ScriptedService, bundle_folder: Path, tmp_path: Path) -> None:
+    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        # The largest file that may be written stands for the space that is left.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        with pytest.raises(BundleFolderError, match=r"can't be used: File too large\. Choose another folder"):
+            client.fetch("j1", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.rglob("*.part"))
+    assert not (tmp_path / "manifest.json").exists()
+    client.fetch("j1", tmp_path)
+    assert _files(tmp_path) == _files(bundle_folder)
 
 
 def test_there_is_no_bundle_of_a_job_without_one(client: Any, service: ScriptedService, tmp_path: Path) -> None:
