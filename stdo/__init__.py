@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stdo.api_errors import ApiError
     from stdo.async_client import AsyncClient
     from stdo.bundle import Bundle, FileCheck, open_bundle
     from stdo.client import Client
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from stdo.video_writer import write_mp4, write_png_frames, write_raw_yuv
 
 _MODULE_OF_NAME = {
+    "ApiError": "api_errors",
     "AsyncClient": "async_client",
     "Bundle": "bundle",
     "Client": "client",
@@ -47,6 +49,7 @@ _MODULE_OF_NAME = {
 }
 
 __all__ = [
+    "ApiError",
     "AsyncClient",
     "Bundle",
     "Client",
