@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.examples import RESPONSES
 from app.problems import PROBLEM_MEDIA_TYPE, ProblemError, problem_of
 from core.errors import ServiceError
 from core.recipes import EncodingSettings
@@ -67,10 +68,9 @@ def document(*errors: ServiceError | ProblemError) -> dict[int | str, dict[str, 
     return responses
 
 
-def example_of(resource: BaseModel, description: str, *, headers: Sequence[str] = ()) -> dict[str, Any]:
-    """OpenAPI's entry for a successful JSON response, with an example and the headers that matter."""
-    content = {"application/json": {"example": resource.model_dump(mode="json")}}
-    return {"description": description, "content": content, "headers": describe_headers(*headers)}
+def answer(description: str, *, headers: Sequence[str] = ()) -> dict[str, Any]:
+    """OpenAPI's entry for a successful response. Its example is in `app.examples`."""
+    return {"description": description, "headers": describe_headers(*headers)}
 
 
 def describe_headers(*names: str) -> dict[str, Any]:
@@ -84,10 +84,21 @@ NOT_MODIFIED: Mapping[str, Any] = {
 }
 
 
-def build_openapi(app: FastAPI) -> dict[str, Any]:
-    """The document: FastAPI's own, and the schemas that it can't see."""
+def build_openapi(app: FastAPI, *, keys_required: bool) -> dict[str, Any]:
+    """The document: FastAPI's own, the schemas that it can't see, and whether a key is needed or merely allowed."""
     openapi = get_openapi(title=TITLE, version=VERSION, description=DESCRIPTION, tags=list(TAGS), routes=app.routes)
-    schemas = openapi["components"]["schemas"]
+    _add_schemas(openapi["components"]["schemas"])
+    operations = [operation for path in openapi["paths"].values() for operation in path.values()]
+    _add_examples({operation["operationId"]: operation["responses"] for operation in operations})
+    if not keys_required:
+        for operation in operations:
+            if "security" in operation:
+                # An empty requirement beside the other makes it optional.
+                operation["security"].append({})
+    return openapi
+
+
+def _add_schemas(schemas: dict[str, Any]) -> None:
     _, definitions = models_json_schema(
         [(Problem, "serialization"), (JobEvent, "serialization"), (EncodingSettings, "validation")],
         ref_template=SCHEMA_REFERENCE,
@@ -97,4 +108,10 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         settings = schemas[resource]["properties"]["settings"]
         described = {key: settings[key] for key in ("title", "description") if key in settings}
         schemas[resource]["properties"]["settings"] = {**described, **ENCODING_SETTINGS_SCHEMA}
-    return openapi
+
+
+def _add_examples(responses: Mapping[str, Any]) -> None:
+    for (operation_id, status), example in RESPONSES.items():
+        # Not by way of FastAPI, which would leave out what is null.
+        value = example.model_dump(mode="json") if isinstance(example, BaseModel) else example
+        responses[operation_id][str(status)]["content"]["application/json"]["example"] = value

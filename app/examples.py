@@ -1,12 +1,15 @@
-"""Example resources for the OpenAPI document."""
+"""What the OpenAPI document shows as answers: one for each operation and status, by the operation's id."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from core.recipes import resolve_settings
+from pydantic import BaseModel
+
+from core.recipes import RECIPES, resolve_settings
 from stdo.manifest import Normalisation, Rational, Source
-from stdo.resources import BundleSummary, Job, JobEvent, Page, StageProgress, Video
+from stdo.resources import BundleSummary, Job, JobEvent, Page, Preset, StageProgress, Video
 
 VIDEO_ID = "9f0c2a4e6b8d4f1a8c3e5d7f90b1a2c3"
 JOB_ID = "4b6d8f0a2c4e4a6b9d1f3e5c7a9b0d2e"
@@ -121,3 +124,25 @@ PROGRESS_EVENT = JobEvent(
 
 PAGE_OF_VIDEOS = Page[Video](items=(READY_VIDEO,), next_cursor=CURSOR)
 PAGE_OF_JOBS = Page[Job](items=(TRAINING_JOB,), next_cursor=None)
+
+PRESETS = Page[Preset](
+    items=tuple(
+        Preset(name=recipe.name, summary=recipe.summary, settings=recipe.settings.model_dump(mode="json"))
+        for recipe in RECIPES
+    ),
+    next_cursor=None,
+)
+
+RESPONSES: Mapping[tuple[str, int], BaseModel | Mapping[str, str]] = {
+    ("get_liveness", 200): {"status": "alive"},
+    ("get_readiness", 200): {"status": "ready"},
+    ("create_job_with_video", 202): QUEUED_JOB,
+    ("list_jobs", 200): PAGE_OF_JOBS,
+    ("get_job", 200): TRAINING_JOB,
+    ("cancel_job", 202): CANCELLING_JOB,
+    ("create_video", 201): UPLOADED_VIDEO,
+    ("list_videos", 200): PAGE_OF_VIDEOS,
+    ("get_video", 200): READY_VIDEO,
+    ("create_job", 202): QUEUED_JOB,
+    ("list_presets", 200): PRESETS,
+}

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from app.error_handlers import invalid_fields, plain_message
 from app.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError, invalid_field
-from core.recipes import EncodingSettings, UnknownPresetError, resolve_settings
+from core.recipes import RECIPES, EncodingSettings, UnknownPresetError, resolve_settings
 from stdo.resources import FieldError
 
 DEFAULT_PRESET = "balanced"
@@ -25,7 +25,11 @@ class JobRequest(BaseModel):
         json_schema_extra={"examples": [{"preset": "fast", "settings": {"scale": 2, "training": {"steps": 2000}}}]},
     )
 
-    preset: str = Field(default=DEFAULT_PRESET, description="Name of a preset; GET /v1/presets lists them.")
+    preset: str = Field(
+        default=DEFAULT_PRESET,
+        description="Name of a preset; GET /v1/presets lists them.",
+        json_schema_extra={"enum": [recipe.name for recipe in RECIPES]},
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="Settings that differ from the preset's; as many or as few as you like.",

@@ -36,7 +36,8 @@ class Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The document, built once."""
         if not self.openapi_schema:
-            self.openapi_schema = documentation.build_openapi(self)
+            services: Services = self.state.services
+            self.openapi_schema = documentation.build_openapi(self, keys_required=services.keys_required)
         return self.openapi_schema
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from app import problems
 from app.dependencies import ServicesDep
-from app.documentation import document, example_of
+from app.documentation import answer, document
 from app.problems import ProblemError
 from core.errors import ServiceError
 from core.task_queue import check_broker
@@ -40,7 +40,7 @@ class Readiness(BaseModel):
     "/livez",
     summary="Is the process alive?",
     operation_id="get_liveness",
-    responses={200: example_of(Liveness(status="alive"), "It is.")},
+    responses={200: answer("It is.")},
 )
 async def get_liveness() -> Liveness:
     """Answers as long as the process does. For a supervisor that restarts what hangs. Needs no API key."""
@@ -58,7 +58,7 @@ NOT_READY_EXAMPLE = ProblemError(
     "/readyz",
     summary="Can the service do its work?",
     operation_id="get_readiness",
-    responses={200: example_of(Readiness(status="ready"), "It can."), **document(NOT_READY_EXAMPLE)},
+    responses={200: answer("It can."), **document(NOT_READY_EXAMPLE)},
 )
 async def get_readiness(services: ServicesDep) -> Readiness:
     """Asks the database, the message broker and the object store. For a load balancer. Needs no API key."""

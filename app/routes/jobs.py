@@ -12,7 +12,7 @@ from pydantic import Field
 from app import event_stream, examples
 from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.dependencies import IDENTIFIER_PATTERN, JobId, JobUploadDep, ServicesDep, SessionDep, SnapshotDep
-from app.documentation import NOT_MODIFIED, document, example_of
+from app.documentation import NOT_MODIFIED, answer, document
 from app.error_handlers import NothingMoreError
 from app.form_schemas import JOB_FORM
 from app.job_requests import request_from_form, resolve
@@ -47,7 +47,7 @@ class JobQuery(PageQuery):
     operation_id="create_job_with_video",
     openapi_extra=JOB_FORM,
     responses={
-        202: example_of(examples.QUEUED_JOB, "Queued.", headers=("Location",)),
+        202: answer("Queued.", headers=("Location",)),
         **document(*UPLOAD_PROBLEMS, INVALID_SETTING),
     },
 )
@@ -67,7 +67,7 @@ def create_job_with_video(upload: JobUploadDep, services: ServicesDep, response:
     summary="List the jobs",
     operation_id="list_jobs",
     responses={
-        200: example_of(examples.PAGE_OF_JOBS, "Some jobs, newest first."),
+        200: answer("Some jobs, newest first."),
         **document(MalformedCursorError()),
     },
 )
@@ -82,7 +82,7 @@ def list_jobs(session: SnapshotDep, query: Annotated[JobQuery, Query()]) -> Page
     operation_id="get_job",
     response_model=Job,
     responses={
-        200: example_of(examples.TRAINING_JOB, "The job.", headers=("ETag", "Cache-Control", "Retry-After")),
+        200: answer("The job.", headers=("ETag", "Cache-Control", "Retry-After")),
         304: dict(NOT_MODIFIED),
         **document(JOB_NOT_FOUND),
     },
@@ -126,7 +126,6 @@ def _first_event_wanted(
             "description": "Events, each with a JobEvent as its data.",
             "content": {
                 EventSourceResponse.media_type: {
-                    "schema": {"type": "string"},
                     "example": format_sse_event(
                         event=examples.PROGRESS_EVENT.type,
                         data_str=examples.PROGRESS_EVENT.model_dump_json(),
@@ -157,7 +156,7 @@ async def stream_job_events(
     summary="Cancel a job",
     operation_id="cancel_job",
     responses={
-        202: example_of(examples.CANCELLING_JOB, "Cancelled, or about to be: its workers stop within seconds."),
+        202: answer("Cancelled, or about to be: its workers stop within seconds."),
         **document(JOB_NOT_FOUND, JobFinishedError(examples.JOB_ID, "succeeded")),
     },
 )

@@ -10,7 +10,7 @@ from pydantic import Field
 from app import examples
 from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, UPLOAD_PROBLEMS, VIDEO_NOT_FOUND
 from app.dependencies import ServicesDep, SessionDep, SnapshotDep, VideoId, VideoUploadDep
-from app.documentation import NOT_MODIFIED, document, example_of
+from app.documentation import NOT_MODIFIED, answer, document
 from app.form_schemas import VIDEO_FORM
 from app.job_requests import JobRequest, require_json, resolve
 from app.pages import PageQuery
@@ -42,7 +42,7 @@ class VideoQuery(PageQuery):
     response_model=Video,
     openapi_extra=VIDEO_FORM,
     responses={
-        201: example_of(examples.UPLOADED_VIDEO, "Stored; a worker probes it at once.", headers=("Location",)),
+        201: answer("Stored; a worker probes it at once.", headers=("Location",)),
         **document(*UPLOAD_PROBLEMS),
     },
 )
@@ -59,7 +59,7 @@ def create_video(upload: VideoUploadDep, services: ServicesDep, response: Respon
     summary="List the videos",
     operation_id="list_videos",
     responses={
-        200: example_of(examples.PAGE_OF_VIDEOS, "Some videos, newest first."),
+        200: answer("Some videos, newest first."),
         **document(MalformedCursorError()),
     },
 )
@@ -74,7 +74,7 @@ def list_videos(session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> 
     operation_id="get_video",
     response_model=Video,
     responses={
-        200: example_of(examples.READY_VIDEO, "The video.", headers=("ETag", "Cache-Control", "Retry-After")),
+        200: answer("The video.", headers=("ETag", "Cache-Control", "Retry-After")),
         304: dict(NOT_MODIFIED),
         **document(VIDEO_NOT_FOUND),
     },
@@ -105,7 +105,7 @@ def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) 
     dependencies=[Depends(require_json)],
     tags=["jobs"],
     responses={
-        202: example_of(examples.QUEUED_JOB, "Queued.", headers=("Location",)),
+        202: answer("Queued.", headers=("Location",)),
         **document(
             ProblemError(MALFORMED_JSON, "The body is not JSON: Expecting value, at character 0."),
             VIDEO_NOT_FOUND,

@@ -401,6 +401,8 @@ class TestCreateJob:
             ({"presets": "fast"}, ["presets"]),
             ({"settings": []}, ["settings"]),
             ({"settings": {"training": {"steps": 0}}}, ["settings.training.steps"]),
+            ({"settings": {"training": {"steps": "5"}}}, ["settings.training.steps"]),
+            ({"settings": {"training": {"learning_rate": True}}}, ["settings.training.learning_rate"]),
             ({"settings": {"training": {"step": 5}}}, ["settings.training.step"]),
             ({"settings": {"colour": 1}}, ["settings.colour"]),
             ({"settings": {"training": 3}}, ["settings.training"]),

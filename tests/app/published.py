@@ -1,0 +1,62 @@
+"""A job whose bundle is in the store."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from core.bundles import PublishedBundle
+from core.claims import Finished, Trained
+from tests.app.live import LiveApi
+from tests.core.samples import claim, sample_bundle, succeed, training_job
+
+LOW_RES = bytes(range(250)) * 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A job whose bundle is in the store."""
+
+    api: LiveApi
+    job_id: str
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
+        """A file of the bundle, without following the way to the store."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.api.client.request(method, f"/v1/jobs/{self.job_id}/bundle/{path}", headers=named)
+
+
+def publish(api: LiveApi, folder: Path) -> Published:
+    """Two files under a sample manifest's names: the manifest and the low-resolution stream."""
+    database = api.deployment.database
+    job_id = training_job(database, network_count=1)
+    contents = {"manifest.json": b'{"format": "stdo-bundle"}', "low_res.mp4": LOW_RES, "networks/0.onnx": b"weights"}
+    bundle = sample_bundle(job_id)
+    for path, content in contents.items():
+        (folder / "file").write_bytes(content)
+        api.deployment.store.put_file(bundle.prefix + path, folder / "file")
+    succeed(database, claim(database, job_id, "train_network", 0, seconds=1), Trained(), seconds=2)
+    held = claim(database, job_id, "finish_job", seconds=3)
+    succeed(database, held, Finished(bundle=with_true_entries(bundle, contents)), seconds=4)
+    return Published(api=api, job_id=job_id)
+
+
+def with_true_entries(bundle: PublishedBundle, contents: dict[str, bytes]) -> PublishedBundle:
+    def truth(path: str) -> dict[str, object]:
+        return {"byte_count": len(contents[path]), "sha256": hashlib.sha256(contents[path]).hexdigest()}
+
+    manifest = bundle.manifest
+    network = manifest.networks[0].model_copy(update=truth("networks/0.onnx"))
+    return PublishedBundle(
+        prefix=bundle.prefix,
+        manifest=manifest.model_copy(
+            update={
+                "low_res": manifest.low_res.model_copy(update=truth("low_res.mp4")),
+                "networks": (network, *manifest.networks[1:]),
+            }
+        ),
+        manifest_file=bundle.manifest_file.model_copy(update=truth("manifest.json")),
+    )
