@@ -27,14 +27,14 @@ PHOTOS = Path(__file__).parent / "photos"
 HALO = 4
 WEIGHTS = Path(models.general.__file__).parent / "weights"
 
-# Measured gain over bicubic in dB of pooled Y-PSNR on these four crops, less 0.2 dB.
-LEAST_GAINS = {
-    ("espcn", 2): 1.3,
-    ("espcn", 3): 1.05,
-    ("espcn", 4): 1.0,
-    ("wdsr-small", 2): 1.5,
-    ("wdsr-small", 3): 1.2,
-    ("wdsr-small", 4): 1.2,
+# Gain over bicubic in dB of pooled Y-PSNR on the four crops, as measured when the weights were made.
+MEASURED_GAINS = {
+    ("espcn", 2): 1.58,
+    ("espcn", 3): 1.28,
+    ("espcn", 4): 1.25,
+    ("wdsr-small", 2): 1.75,
+    ("wdsr-small", 3): 1.47,
+    ("wdsr-small", 4): 1.44,
 }
 
 Picture = npt.NDArray[np.uint8]
@@ -80,7 +80,7 @@ def _pooled_psnr(pictures: list[Picture], references: list[Picture]) -> float:
 
 
 def test_every_listed_network_is_judged() -> None:
-    assert set(LEAST_GAINS) == set(GENERAL_NETWORKS)
+    assert set(MEASURED_GAINS) == set(GENERAL_NETWORKS)
     assert {path.name for path in WEIGHTS.glob("*.safetensors")} == {
         f"{architecture}_x{scale}.safetensors" for architecture, scale in GENERAL_NETWORKS
     }
@@ -93,7 +93,7 @@ def test_general_network_beats_bicubic_on_held_back_photographs(architecture: st
     low_res = [_reduced(reference, scale) for reference in references]
     bicubic = _pooled_psnr([_bicubic(picture, scale) for picture in low_res], references)
     restored = _pooled_psnr([_restored(network, picture, scale) for picture in low_res], references)
-    assert restored - bicubic >= LEAST_GAINS[architecture, scale]
+    assert restored - bicubic == pytest.approx(MEASURED_GAINS[architecture, scale], abs=0.2)
 
 
 @pytest.mark.parametrize(("architecture", "scale"), GENERAL_NETWORKS)
