@@ -6,6 +6,8 @@ fork matters; unlike the solo pool, the main thread stays free to answer the bro
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from threading import Event
 from typing import Any
@@ -44,8 +46,9 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
             pool="threads",
             concurrency=concurrency,
             queues=list(queues),
-            hostname=f"{'-'.join(queues)}-%i@%h",
+            hostname=f"{'-'.join(queues)}-{os.getpid()}@{socket.gethostname()}",
             loglevel="INFO",
+            quiet=True,
             without_gossip=True,
             without_mingle=True,
         )

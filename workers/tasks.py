@@ -153,6 +153,7 @@ def _attempt(worker: Worker, claim: Claim) -> _Outcome:
     keeper = LeaseKeeper(worker.database, claim, stop, interval_seconds=worker.settings.heartbeat_seconds)
     try:
         with keeper, scratch_folder(worker.tasks_folder) as folder:
+            stop.check()
             attempt = Attempt(worker=worker, claim=claim, folder=folder, stop=stop, keeper=keeper)
             return WORK_OF_TASK[claim.kind](attempt)
     except StoppedError as stopped:

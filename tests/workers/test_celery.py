@@ -21,8 +21,10 @@ from tests.workers.processes import command_line, descendants, is_alive, wait_un
 ENDLESS = {
     **TINY,
     "method": "awdnn",
-    "training": {"steps": 1_000_000, "batch_size": 2, "checkpoint_interval_seconds": 0.2},
+    "training": {"steps": 1_000_000, "batch_size": 32, "checkpoint_interval_seconds": 0.2},
 }
+"""Steps so slow that STEPS of them take longer than the first heartbeat after a start."""
+STEPS = 25
 QUICK_HEARTBEATS = {"STDO_HEARTBEAT_SECONDS": "0.5"}
 
 
@@ -39,6 +41,11 @@ def stored_checkpoint_step(deployment: Deployment, job_id: str, folder: Path) ->
         return int(stored.metadata()["step"])
 
 
+def cancel(deployment: Deployment, job_id: str) -> None:
+    with deployment.database.transaction() as session:
+        job_states.cancel(session, job_id, now=utc_now())
+
+
 def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
     deployment: Deployment, tmp_path: Path, log: Path
 ) -> None:
@@ -46,11 +53,12 @@ def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
     job_id = start_job(deployment, upload(deployment, clip), ENDLESS)
     database = deployment.database
 
-    with worker_process(deployment, "cpu", "gpu", log=log, **QUICK_HEARTBEATS) as first:
+    with worker_process(deployment, "gpu", log=log, **QUICK_HEARTBEATS) as first:
         wait_until(lambda: load_job(database, job_id).state == "training", seconds=240, what="the training")
         task_id = task_id_of(database, job_id, "train_network", 0)
-        wait_until(lambda: (load_task(database, task_id).stage_done or 0) >= 20, seconds=180, what="step 20")
-        waiting = upload(deployment, clip)
+        wait_until(lambda: (load_task(database, task_id).stage_done or 0) >= STEPS, seconds=180, what="some steps")
+        # The worker is busy, so that it leaves this message to others.
+        waiting = start_job(deployment, upload(deployment, clip))
         family = descendants(first.pid)
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=30) == 0, log.read_text()
@@ -58,23 +66,21 @@ def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
     assert not any(is_alive(pid) for pid in family)
     task = load_task(database, task_id)
     assert (task.state, task.attempt, task.lease_token) == ("queued", 0, None)
-    assert queue_depth(deployment.settings, "gpu") == 1
-    # The worker was busy, so that it left the other message to others.
-    assert queue_depth(deployment.settings, "cpu") == 1
-    assert load_task(database, task_id_of(database, waiting, "probe_video")).attempt == 0
+    assert queue_depth(deployment.settings, "gpu") == 2
+    assert load_task(database, task_id_of(database, waiting, "prepare_job")).attempt == 0
     done = stored_checkpoint_step(deployment, job_id, tmp_path)
-    assert done > 0
+    assert done > STEPS / 2
 
+    cancel(deployment, waiting)
     elsewhere = tmp_path / "another_machine"
     others = {} if deployment.settings.mode == "embedded" else {"STDO_DATA_DIR": str(elsewhere)}
     with worker_process(deployment, "gpu", log=log, **QUICK_HEARTBEATS, **others):
-        wait_until(lambda: load_task(database, task_id).stage_done is not None, seconds=120, what="the resumed step")
+        wait_until(lambda: bool(load_task(database, task_id).stage_done), seconds=180, what="the resumed step")
         resumed = load_task(database, task_id)
         assert resumed.attempt == 1
         assert resumed.stage_done is not None
         assert resumed.stage_done >= done
-        with database.transaction() as session:
-            job_states.cancel(session, job_id, now=utc_now())
+        cancel(deployment, job_id)
         wait_until(lambda: load_job(database, job_id).state == "cancelled", seconds=30, what="the cancellation")
 
 
