@@ -212,7 +212,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         name="fast",
         summary="Minutes on two CPU cores: four ESPCN networks, warm-started.",
-        settings=EncodingSettings(training=TrainingSettings(steps=6000, batch_size=4)),
+        settings=EncodingSettings(training=TrainingSettings(steps=4000, batch_size=4, learning_rate=5e-4)),
     ),
     Recipe(
         name="balanced",
