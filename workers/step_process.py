@@ -74,9 +74,7 @@ def run_step(
                 stop.check()
             if step.seconds_without_progress > no_progress_seconds:
                 step.terminate()
-                raise StepCrashedError(
-                    f"the step was stopped after {no_progress_seconds:.0f} seconds without progress"
-                )
+                raise StepCrashedError(f"the step was stopped after {no_progress_seconds:.0f} seconds without progress")
     step.judge()
 
 
