@@ -26,7 +26,7 @@ from stdo import Client, open_bundle, reconstruct
 from stdo.resources import STAGES, Job, JobEvent
 from tests.clips import ClipMaker
 from tests.deployments import Deployment
-from tests.workers.processes import descendants, is_alive, wait_until
+from tests.processes import descendants_of, is_alive, wait_until
 
 PATIENCE_SECONDS = 300.0
 """Far more than a healthy service needs; a busy machine may."""
@@ -196,7 +196,7 @@ def test_a_killed_service_leaves_no_process_and_goes_on_when_started_again(tmp_p
         with Client(url) as client:
             job_id = client.encode(clip, preset="fast", settings=settings).id
             wait_until(lambda: client.job(job_id).stage == "train", seconds=PATIENCE_SECONDS, what="the training")
-        family = descendants(server.pid)
+        family = descendants_of(server.pid)
         server.kill()
         server.wait()
     assert len(family) >= 6

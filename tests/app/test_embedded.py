@@ -19,7 +19,7 @@ import pytest
 
 from app.child_processes import PROJECT_FOLDER
 from tests.app.live import wait_until
-from tests.app.processes import descendants_of, is_alive
+from tests.processes import descendants_of, is_alive
 
 START_SECONDS = 90
 STOP_SECONDS = 30

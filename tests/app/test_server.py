@@ -14,8 +14,8 @@ import httpx
 
 from app.child_processes import PROJECT_FOLDER
 from tests.app.live import new_key
-from tests.app.processes import descendants_of, is_alive
 from tests.deployments import Deployment
+from tests.processes import descendants_of, is_alive
 
 START_SECONDS = 90
 

@@ -14,7 +14,7 @@ from app import supervisor as supervision
 from app.child_processes import Child, Guard, Program
 from app.supervisor import ServeError, StopRequestedError, Supervisor
 from tests.app.live import wait_until
-from tests.app.processes import is_alive
+from tests.processes import is_alive
 
 SLEEP = "import time; time.sleep(600)"
 

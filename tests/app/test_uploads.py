@@ -19,8 +19,8 @@ import pytest
 from app.child_processes import PROJECT_FOLDER
 from app.listening import listen, url_of
 from tests.app.live import new_key
-from tests.app.processes import peak_memory_bytes
 from tests.deployments import Deployment
+from tests.processes import peak_memory_bytes
 
 MIB = 2**20
 MOST_MEMORY_BYTES = 200_000_000

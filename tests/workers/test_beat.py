@@ -15,7 +15,7 @@ from core.clock import utc_now
 from core.task_queue import queue_depth
 from tests.core.samples import load_task, new_job, new_video, task_id_of
 from tests.deployments import Deployment
-from tests.workers.processes import wait_until
+from tests.processes import wait_until
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from core.task_queue import TASK_NAMES, queue_depth
 from tests.clips import ClipMaker
 from tests.core.samples import load_job, load_task, task_id_of
 from tests.deployments import Deployment
+from tests.processes import descendants_of, is_alive, wait_until
 from tests.workers.encodes import TINY, start_job, upload, worker_process
-from tests.workers.processes import command_line, descendants, is_alive, wait_until
 
 ENDLESS = {
     **TINY,
@@ -59,7 +59,7 @@ def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
         wait_until(lambda: (load_task(database, task_id).stage_done or 0) >= STEPS, seconds=180, what="some steps")
         # The worker is busy, so that it leaves this message to others.
         waiting = start_job(deployment, upload(deployment, clip))
-        family = descendants(first.pid)
+        family = descendants_of(first.pid)
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=30) == 0, log.read_text()
 
@@ -95,11 +95,11 @@ def test_a_killed_worker_takes_its_step_along_and_its_task_is_taken_back(
 
     with worker_process(embedded_deployment, "gpu", log=log, STDO_LEASE_SECONDS="2", **QUICK_HEARTBEATS) as worker:
         wait_until(
-            lambda: any("low_res.mp4" in command_line(pid) for pid in descendants(worker.pid)),
+            lambda: any("low_res.mp4" in command for command in descendants_of(worker.pid).values()),
             seconds=120,
             what="the encode by ffmpeg",
         )
-        family = descendants(worker.pid)
+        family = descendants_of(worker.pid)
         worker.kill()
         worker.wait()
 

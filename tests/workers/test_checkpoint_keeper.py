@@ -7,7 +7,7 @@ import pytest
 
 from core.object_store import ObjectStore
 from tests.deployments import Deployment
-from tests.workers.processes import wait_until
+from tests.processes import wait_until
 from workers import checkpoint_keeper
 from workers.checkpoint_keeper import CheckpointKeeper
 from workers.stop_signal import StoppedError, StopReason, StopSignal

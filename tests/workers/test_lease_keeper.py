@@ -15,7 +15,7 @@ from core.progress import StageReport
 from stdo.resources import Stage
 from tests.core.samples import load_job, load_task, new_job, task_id_of
 from tests.deployments import Deployment
-from tests.workers.processes import wait_until
+from tests.processes import wait_until
 from workers import lease_keeper
 from workers.lease_keeper import LeaseKeeper
 from workers.stop_signal import StopReason, StopSignal

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.processes import wait_until
+from tests.processes import wait_until
 from workers.scratch import YOUNG_SECONDS, remove_abandoned, scratch_folder
 
 

@@ -14,8 +14,8 @@ import pytest
 from core.recipes import resolve_settings
 from stdo.resources import Stage
 from tests.clips import ClipMaker
+from tests.processes import descendants_of, is_alive, wait_until
 from tests.workers.encodes import TINY
-from tests.workers.processes import command_line, descendants, is_alive, wait_until
 from workers import step
 from workers.stages.probe import SourceInfo, SourceLimits
 from workers.step import Speaker
@@ -110,11 +110,11 @@ def test_a_killed_parent_takes_the_step_and_its_ffmpeg_along(tmp_path: Path, wor
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     try:
         wait_until(
-            lambda: any("low_res.mp4" in command_line(pid) for pid in descendants(parent.pid)),
+            lambda: any("low_res.mp4" in command for command in descendants_of(parent.pid).values()),
             seconds=120,
             what="the encode by ffmpeg",
         )
-        family = descendants(parent.pid)
+        family = descendants_of(parent.pid)
     finally:
         parent.kill()
         parent.wait()

@@ -12,7 +12,7 @@ import pytest
 
 from core.progress import StageReport
 from stdo.resources import Failure
-from tests.workers.processes import is_alive
+from tests.processes import is_alive
 from workers import step_process
 from workers.step_process import StepCrashedError, StepFailedError, run_step
 from workers.stop_signal import StoppedError, StopReason, StopSignal

@@ -20,8 +20,8 @@ from stdo.resources import Video
 from tests.clips import ClipMaker
 from tests.core.samples import load_job, load_task, task_id_of
 from tests.deployments import Deployment
+from tests.processes import descendants_of, is_alive, wait_until
 from tests.workers.encodes import in_process_worker, start_job, upload
-from tests.workers.processes import command_line, descendants, is_alive, wait_until
 from workers.attempt import Worker
 from workers.tasks import run_task
 
@@ -145,15 +145,16 @@ class _RunningPrepare:
         clip = ClipMaker(folder).make("long.mp4", frames=1000, size="640x360")
         self.job_id = start_job(deployment, upload(deployment, clip), LONG)
         self.task_id = task_id_of(deployment.database, self.job_id, "prepare_job")
-        before = descendants(os.getpid())
+        self._others = descendants_of(os.getpid()).keys()
         self.ended: Future[None] = pool.submit(run_task, worker, self.task_id)
-        wait_until(lambda: bool(self._ffmpeg(before)), seconds=120, what="the encode by ffmpeg")
-        self.family = descendants(os.getpid()) - before
-        (self.step,) = (pid for pid in self.family if "workers step" in command_line(pid))
+        wait_until(lambda: bool(self._processes("low_res.mp4")), seconds=120, what="the encode by ffmpeg")
+        self.family = self._processes("")
+        (self.step,) = self._processes("workers step")
 
-    def _ffmpeg(self, before: set[int]) -> set[int]:
-        family = descendants(os.getpid()) - before
-        return {pid for pid in family if "low_res.mp4" in command_line(pid)}
+    def _processes(self, word: str) -> set[int]:
+        """Processes below this one that have started since, with this word in their command lines."""
+        family = descendants_of(os.getpid())
+        return {pid for pid, command in family.items() if pid not in self._others and word in command}
 
     def job(self) -> JobRow:
         return load_job(self.deployment.database, self.job_id)
