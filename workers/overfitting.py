@@ -20,6 +20,9 @@ from workers.training_patches import TrainingPatches
 
 _ADAM_BETAS = (0.9, 0.999)
 """The paper prints beta2 = 0.009, a typing error: its published code takes Adam's default, 0.999."""
+_FULL_PRECISION_SHARE = 0.25
+"""Of the steps, at the end. bfloat16 rounds a smooth sky to visible steps, which the network learns to work around:
+wrongly for the float32 that it is run in."""
 _COMPILE_FROM_STEPS = 5000
 """torch.compile takes half a minute; shorter runs don't win that back. On CPUs it gains too little at any length."""
 
@@ -103,7 +106,8 @@ def overfit(
     for step in range(done, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate_at(step)
-        loss = _loss(forward, patches, epochs.batch(step), overhang=overhang)
+        mixed_precision = step < schedule.steps * (1 - _FULL_PRECISION_SHARE)
+        loss = _loss(forward[mixed_precision], patches, epochs.batch(step), overhang=overhang)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -113,19 +117,18 @@ def overfit(
         report(step + 1)
 
 
-def _forward(network: nn.Module, device: torch.device, *, steps: int) -> Callable[[Tensor], Tensor]:
-    """The network's forward pass in bfloat16 where the device has it, compiled where that pays."""
+def _forward(network: nn.Module, device: torch.device, *, steps: int) -> dict[bool, Callable[[Tensor], Tensor]]:
+    """The network's forward pass, compiled where that pays: in bfloat16 where the device has it (True), in float32."""
     compiled: Callable[[Tensor], Tensor] = network
     # Compiling for a GPU needs a C compiler on the machine.
     if device.type == "cuda" and steps >= _COMPILE_FROM_STEPS and (shutil.which("cc") or shutil.which("gcc")):
         compiled = torch.compile(network)
-    mixed_precision = has_native_bfloat16(device)
 
-    def forward(low_res: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
+    def mixed(low_res: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_native_bfloat16(device)):
             return compiled(low_res).float()
 
-    return forward
+    return {True: mixed, False: compiled}
 
 
 def _loss(forward: Callable[[Tensor], Tensor], patches: TrainingPatches, numbers: Tensor, *, overhang: int) -> Tensor:
