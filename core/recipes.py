@@ -74,8 +74,8 @@ class LowResSettings(_Settings):
 class PatchSettings(_Settings):
     """The patch grid, in low-resolution pixels (paper section 4.1: 48x54 at x2 and x4)."""
 
-    width: Annotated[int, Field(ge=8, le=512)] = 48
-    height: Annotated[int, Field(ge=8, le=512)] = 54
+    width: Annotated[int, Field(ge=8, le=512)] = Field(default=48, description="Low-resolution pixels.")
+    height: Annotated[int, Field(ge=8, le=512)] = Field(default=54, description="Low-resolution pixels.")
     halo: Annotated[int, Field(ge=0, le=16)] = Field(
         default=4,
         description="Real neighbouring pixels around a patch that its network sees. 0 is the paper's setting.",
@@ -91,7 +91,7 @@ class ChunkSettings(_Settings):
 class TrainingSettings(_Settings):
     """How the networks are overfitted."""
 
-    architecture: Architecture = "espcn"
+    architecture: Architecture = Field(default="espcn", description="The networks that are trained.")
     channels: Literal["rgb", "luma"] = Field(
         default="rgb",
         description="`luma` restores luma alone and interpolates chroma: about a third cheaper on a client.",
@@ -110,12 +110,16 @@ class TrainingSettings(_Settings):
     learning_rate: Annotated[float, Field(gt=0, le=0.1)] = Field(
         default=1e-3, description="At the start; falls as a cosine."
     )
-    final_learning_rate: Annotated[float, Field(ge=0, le=0.1)] = 4e-8
+    final_learning_rate: Annotated[float, Field(ge=0, le=0.1)] = Field(
+        default=4e-8, description="What it falls to at the end."
+    )
     patch_memory_mib: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
         default=4096,
         description="Memory budget of one network's training patches; beyond it patches are sampled evenly.",
     )
-    checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        default=60.0, description="How much training is lost at most when a worker dies."
+    )
     joint_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         default=None,
         strict=False,  # JSON has no tuples.
@@ -154,8 +158,10 @@ class EncodingSettings(_Settings):
         description="stdo: one network per PSNR chunk; jstdo: one joint network; nas: one per stretch of time; "
         "awdnn: one for all.",
     )
-    scale: Literal[2, 3, 4] = 2
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    scale: Literal[2, 3, 4] = Field(default=2, description="How much smaller the low-resolution stream is.")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        default=0, description="The same job with the same seed on the same machine gives the same bytes."
+    )
     general_network: GeneralNetwork = Field(default="espcn", description="f0, which scores the patches.")
     low_res: LowResSettings = LowResSettings()
     patches: PatchSettings = PatchSettings()
