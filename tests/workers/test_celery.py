@@ -87,7 +87,7 @@ def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
 def test_a_killed_worker_takes_its_step_along_and_its_task_is_taken_back(
     embedded_deployment: Deployment, tmp_path: Path, log: Path
 ) -> None:
-    clip = ClipMaker(tmp_path).make("long.mp4", frames=1000, size="640x360")
+    clip = ClipMaker(tmp_path).make("long.mp4", frames=500, size="640x360")
     slow = {"low_res": {"codec": "av1", "speed": "slow"}}
     job_id = start_job(embedded_deployment, upload(embedded_deployment, clip), slow)
     database = embedded_deployment.database

@@ -89,7 +89,7 @@ def test_what_is_wrong_with_the_machine_is_a_traceback(tmp_path: Path) -> None:
 
 
 def test_a_killed_parent_takes_the_step_and_its_ffmpeg_along(tmp_path: Path, work: Path) -> None:
-    source = ClipMaker(tmp_path).make("clip.mp4", frames=1000, size="640x360")
+    source = ClipMaker(tmp_path).make("clip.mp4", frames=500, size="640x360")
     settings = resolve_settings("fast", {"low_res": {"codec": "av1", "speed": "slow"}})
     spec = PrepareStep(
         source=source, work=work, ffmpeg_path=None, settings=settings, device="cpu", limits=SourceLimits()

@@ -140,9 +140,8 @@ class TestTroubleOfTheMachine:
 class _RunningPrepare:
     """A prepare step in the middle of its encode by ffmpeg."""
 
-    def __init__(self, deployment: Deployment, worker: Worker, pool: ThreadPoolExecutor, folder: Path) -> None:
+    def __init__(self, deployment: Deployment, worker: Worker, pool: ThreadPoolExecutor, clip: Path) -> None:
         self.deployment = deployment
-        clip = ClipMaker(folder).make("long.mp4", frames=1000, size="640x360")
         self.job_id = start_job(deployment, upload(deployment, clip), LONG)
         self.task_id = task_id_of(deployment.database, self.job_id, "prepare_job")
         self._others = descendants_of(os.getpid()).keys()
@@ -163,9 +162,14 @@ class _RunningPrepare:
         return not any(is_alive(pid) for pid in self.family)
 
 
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ClipMaker(tmp_path_factory.mktemp("clips")).make("long.mp4", frames=500, size="640x360")
+
+
 @pytest.fixture
 def prepare(
-    embedded_deployment: Deployment, pool: ThreadPoolExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_deployment: Deployment, pool: ThreadPoolExecutor, long_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> _RunningPrepare:
     monkeypatch.setenv("STDO_S3_SECRET_ACCESS_KEY", "a secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
@@ -173,7 +177,7 @@ def prepare(
     worker = Worker(
         settings=settings, database=embedded_deployment.database, store=embedded_deployment.store, shutdown=Event()
     )
-    return _RunningPrepare(embedded_deployment, worker, pool, tmp_path)
+    return _RunningPrepare(embedded_deployment, worker, pool, long_clip)
 
 
 class TestRunningStep:
