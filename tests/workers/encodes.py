@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import Any
 
 from core import jobs, videos
@@ -60,7 +61,11 @@ def start_job(deployment: Deployment, video_id: str, overrides: Mapping[str, Any
 
 @contextmanager
 def worker_process(
-    deployment: Deployment, *queues: str, log: Path, concurrency: int = 1, **environment: str
+    deployment: Deployment,
+    *queues: str,
+    log: Path,
+    concurrency: int = 1,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m workers run`, stopped at the end as an operator would."""
     options = [word for queue in queues for word in ("--queue", queue)]

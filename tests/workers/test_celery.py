@@ -53,7 +53,7 @@ def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
     job_id = start_job(deployment, upload(deployment, clip), ENDLESS)
     database = deployment.database
 
-    with worker_process(deployment, "gpu", log=log, **QUICK_HEARTBEATS) as first:
+    with worker_process(deployment, "gpu", log=log, environment=QUICK_HEARTBEATS) as first:
         wait_until(lambda: load_job(database, job_id).state == "training", seconds=240, what="the training")
         task_id = task_id_of(database, job_id, "train_network", 0)
         wait_until(lambda: (load_task(database, task_id).stage_done or 0) >= STEPS, seconds=180, what="some steps")
@@ -73,8 +73,9 @@ def test_a_stopped_worker_gives_its_task_back_and_another_resumes_it(
 
     cancel(deployment, waiting)
     elsewhere = tmp_path / "another_machine"
+    # Embedded, the folder is the service; deployed, another machine has another one.
     others = {} if deployment.settings.mode == "embedded" else {"STDO_DATA_DIR": str(elsewhere)}
-    with worker_process(deployment, "gpu", log=log, **QUICK_HEARTBEATS, **others):
+    with worker_process(deployment, "gpu", log=log, environment={**QUICK_HEARTBEATS, **others}):
         wait_until(lambda: bool(load_task(database, task_id).stage_done), seconds=180, what="the resumed step")
         resumed = load_task(database, task_id)
         assert resumed.attempt == 1
@@ -93,7 +94,9 @@ def test_a_killed_worker_takes_its_step_along_and_its_task_is_taken_back(
     database = embedded_deployment.database
     task_id = task_id_of(database, job_id, "prepare_job")
 
-    with worker_process(embedded_deployment, "gpu", log=log, STDO_LEASE_SECONDS="2", **QUICK_HEARTBEATS) as worker:
+    with worker_process(
+        embedded_deployment, "gpu", log=log, environment={**QUICK_HEARTBEATS, "STDO_LEASE_SECONDS": "2"}
+    ) as worker:
         wait_until(
             lambda: any("low_res.mp4" in command for command in descendants_of(worker.pid).values()),
             seconds=120,
