@@ -26,7 +26,13 @@ def variable_name(field: str) -> str:
 class Settings(BaseSettings):
     """Settings of the API, the workers and the beat alike. Each field is set by `STDO_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+    )
 
     mode: Mode = "embedded"
     """embedded: SQLite, a folder and a private broker. deployed: PostgreSQL, Redis and S3, all given by settings."""
@@ -39,16 +45,21 @@ class Settings(BaseSettings):
     """Broker, such as redis://:password@host:6379/0. Embedded: `python -m app serve` starts one and sets this."""
 
     s3_bucket: str | None = None
+    """Bucket of the object store. It has to exist."""
     s3_endpoint_url: str | None = None
     """Where the service reaches the store; leave out for AWS."""
     s3_public_endpoint_url: str | None = None
     """Where clients reach the store, in presigned URLs; the same as s3_endpoint_url where left out."""
     s3_region: str = "us-east-1"
+    """Region of the bucket; any word where the store has none."""
     s3_access_key_id: SecretStr | None = None
+    """Credentials that may read, write, list and delete in the bucket."""
     s3_secret_access_key: SecretStr | None = None
+    """Credentials that may read, write, list and delete in the bucket."""
     s3_path_style: bool = True
     """True: https://host/bucket/key, which every S3 clone understands. False: https://bucket.host/key."""
     presigned_url_seconds: Annotated[int, Field(ge=10, le=604_800)] = 900
+    """How long an address in the store is good that a client is sent to."""
 
     lease_seconds: Seconds = 60.0
     """A task whose worker has been silent for so long is given to another."""
@@ -62,10 +73,15 @@ class Settings(BaseSettings):
     """How often expired leases and lost messages are looked for."""
 
     max_upload_bytes: Annotated[int, Field(gt=0)] = 20 * 2**30
+    """Longest file that is accepted."""
     max_duration_seconds: Seconds = 4 * 3600.0
+    """Longest video that is encoded; longer ones are refused."""
     max_frames: Annotated[int, Field(gt=0)] = 1_000_000
+    """Most frames of a video that is encoded."""
     max_pixels_per_frame: Annotated[int, Field(gt=0)] = 4096 * 2304
+    """Largest picture that is encoded, width times height."""
     max_streams: Annotated[int, Field(gt=0)] = 64
+    """Most streams in a file that is encoded."""
 
     no_progress_seconds: Seconds = 1800.0
     """A step of an encode that says nothing new for so long is stopped, and its task tried again."""

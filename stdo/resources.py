@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class FieldError(_Frozen):
