@@ -26,7 +26,7 @@ from stdo import Client, open_bundle, reconstruct
 from stdo.resources import STAGES, Job, JobEvent
 from tests.clips import ClipMaker
 from tests.deployments import Deployment
-from tests.processes import descendants_of, is_alive, wait_until
+from tests.processes import descendants_of, is_alive, tied, wait_until
 
 PATIENCE_SECONDS = 300.0
 """Far more than a healthy service needs; a busy machine may."""
@@ -52,7 +52,7 @@ def process(*arguments: str, log: Path, **environment: str) -> Iterator[subproce
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STDO_")}
     with log.open("ab") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            tied(sys.executable, "-m", *arguments),
             env={**inherited, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -19,6 +19,7 @@ from core.clock import utc_now
 from core.recipes import resolve_settings
 from core.tables import new_id
 from tests.deployments import Deployment
+from tests.processes import tied
 from workers.attempt import Worker
 
 TINY: Mapping[str, Any] = {
@@ -71,7 +72,7 @@ def worker_process(
     options = [word for queue in queues for word in ("--queue", queue)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers", "run", *options, "--concurrency", str(concurrency)],
+            tied(sys.executable, "-m", "workers", "run", *options, "--concurrency", str(concurrency)),
             env={**os.environ, **deployment.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
