@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from pydantic import SecretStr
 
 from app.routes import health
 from tests.app.live import LiveApi, assert_problem, live_api
@@ -25,8 +26,6 @@ def test_alive_and_ready_without_a_key(deployment: Deployment) -> None:
 
 
 def test_names_the_parts_that_do_not_answer(embedded_deployment: Deployment) -> None:
-    from pydantic import SecretStr
-
     with live_api(embedded_deployment, settings={"redis_url": SecretStr(NOWHERE)}) as live:
         assert failed_parts(live) == ["broker"]
         assert live.client.get("/livez").status_code == 200
@@ -38,8 +37,6 @@ def test_names_the_parts_that_do_not_answer(embedded_deployment: Deployment) -> 
 
 
 def test_names_the_servers_that_are_gone(deployed_deployment: Deployment) -> None:
-    from pydantic import SecretStr
-
     gone = {
         "database_url": SecretStr("postgresql+psycopg://postgres@127.0.0.1:1/nothing"),
         "redis_url": SecretStr(NOWHERE),

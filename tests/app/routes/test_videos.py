@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from app import uploads
@@ -106,6 +107,12 @@ class TestCreateVideo:
         assert queue_depth(api.settings, "cpu") == 1
         assert api.incoming() == []
         assert api.client.get(response.headers["location"]).json() == video
+
+    def test_a_broker_that_is_down_keeps_nobody_out(self, embedded_deployment: Deployment) -> None:
+        nowhere = SecretStr("redis://:x@127.0.0.1:1/0")
+        with live_api(embedded_deployment, settings={"redis_url": nowhere}) as live:
+            video = live.upload()
+            assert live.client.post(f"/v1/videos/{video['id']}/jobs", json={}).status_code == 202
 
     def test_a_body_of_unknown_length(self, embedded_api: LiveApi) -> None:
         def pieces() -> Iterator[bytes]:
