@@ -19,6 +19,7 @@ from app import uploads
 from core import job_states, videos
 from core.claims import Probed
 from core.database import Database
+from core.recipes import find_recipe
 from core.tables import JobRow, VideoRow, new_id
 from core.task_queue import queue_depth
 from stdo.manifest import Normalisation
@@ -392,7 +393,8 @@ class TestCreateJob:
         assert response.headers["location"] == f"/v1/jobs/{job['id']}"
         assert (job["video_id"], job["preset"], job["state"]) == (video_id, "fast", "queued")
         assert (job["settings"]["scale"], job["settings"]["training"]["steps"]) == (3, 17)
-        assert job["settings"]["training"]["batch_size"] == 16
+        untouched = find_recipe("fast").settings.training
+        assert job["settings"]["training"]["batch_size"] == untouched.batch_size
         assert queue_depth(api.settings, "gpu") == 1
 
     def test_by_default(self, embedded_api: LiveApi) -> None:
