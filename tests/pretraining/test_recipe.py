@@ -61,7 +61,7 @@ def test_training_lowers_the_loss_and_is_reported(
     held_back = list(clean_pairs(load_held_back_photographs(photos), scale=2))
     weights = output / "espcn_x2.safetensors"
     untrained = judge(load_weights(weights, architecture="espcn", scale=2), held_back, scale=2).y.pooled
-    main([*options, "--minutes", "0.1", "--refine"])
+    main([*options, "--minutes", "0.3", "--refine"])
     trained = judge(load_weights(weights, architecture="espcn", scale=2), held_back, scale=2).y.pooled
 
     assert trained > untrained + 0.5
