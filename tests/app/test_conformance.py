@@ -25,8 +25,8 @@ CHECKS = (
     "missing_required_header",
     "unsupported_method",
     "allow_header_conformance",
-    # Not ignored_auth: the key given as --header is sent where the check means to leave it out. test_dependencies.py asks
-    # without keys.
+    # Not ignored_auth: the key given as --header is sent where the check means to leave it out.
+    # test_dependencies.py asks without keys.
 )
 
 
