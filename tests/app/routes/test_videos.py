@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app import uploads
+from app import middleware, uploads
 from core import job_states, videos
 from core.claims import Probed
 from core.database import Database
@@ -271,6 +271,7 @@ class TestInterruptedUploads:
 
     def test_a_sender_that_falls_silent(self, embedded_api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.2)
+        monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.2)
         with socket.create_connection(embedded_api.address, timeout=20) as link:
             link.sendall(self.head(10_000) + FILE)
             assert_answer(link, 408, "upload-stalled")
