@@ -22,8 +22,8 @@ from core.settings import Settings
 from core.tables import JobRow, VideoRow
 from tests.deployments import Deployment
 
-START_SECONDS = 20
-WAIT_SECONDS = 10
+START_SECONDS = 60
+WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
