@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from workers.weight_coding import Int8Weights, Precision
+from workers.weight_coding import Int8Weights, Precision, RoundedNetwork
 
 OPSET = 17
 _SHAPE = {0: "batch", 2: "height", 3: "width"}
@@ -25,7 +24,7 @@ def network_to_onnx(
     *,
     channels: Literal["rgb", "luma"],
     precision: Precision,
-    int8: Mapping[str, Int8Weights] = MappingProxyType({}),
+    rounded: RoundedNetwork | None = None,
 ) -> bytes:
     """A self-contained ONNX file: float32 `lr` (batch, C, height, width) to float32 `hr`, all sizes dynamic.
 
@@ -34,11 +33,11 @@ def network_to_onnx(
 
     Args:
         network: with the very values that the file will hold.
-        int8: with precision int8: how the convolutions' weights are written, by their names in the network's state.
+        rounded: with precision int8: how the convolutions' weights are written.
     """
     model = _export(network, channels=channels)
     _drop_identities(model)
-    _store_weights(model, precision, int8)
+    _store_weights(model, precision, rounded.weights if rounded is not None else {})
     _rename(model)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from core.recipes import EncodingSettings
 from models.registry import build_network
-from workers.weight_coding import Int8Weights, Precision
+from workers.weight_coding import Int8Weights, Precision, RoundedNetwork
 
-_WEIGHTS, _VALUES, _STEPS = "weights.", "int8_values.", "int8_steps."
+_WEIGHTS, _VALUES, _STEPS, _BIASES = "weights.", "int8_values.", "int8_steps.", "int8_biases."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,8 +23,8 @@ class TrainedNetwork:
 
     weights: dict[str, Tensor]
     """float32 on the CPU, by the names of `models.registry.build_network`'s network."""
-    int8: dict[str, Int8Weights]
-    """The convolutions' weights rounded for delivery; empty where they are delivered as floats."""
+    rounded: RoundedNetwork | None
+    """Its convolutions rounded for delivery; None where they are delivered as floats."""
     patch_count: int
     """Patches that it was trained on."""
     steps: int
@@ -34,8 +34,8 @@ class TrainedNetwork:
     def save(self, path: Path) -> None:
         """Write as safetensors; a reader never sees half a file."""
         tensors = {_WEIGHTS + name: weights for name, weights in self.weights.items()}
-        for name, coded in self.int8.items():
-            tensors |= {_VALUES + name: coded.values, _STEPS + name: coded.steps}
+        if self.rounded is not None:
+            tensors |= _stored_rounded(self.rounded)
         facts = {"patch_count": str(self.patch_count), "steps": str(self.steps), "device": self.device}
         unfinished = path.with_suffix(".unfinished")
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata=facts)
@@ -47,10 +47,9 @@ class TrainedNetwork:
         with safe_open(path, framework="pt") as stored:
             facts = stored.metadata()
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-        rounded = [name.removeprefix(_VALUES) for name in tensors if name.startswith(_VALUES)]
         return cls(
-            weights={name.removeprefix(_WEIGHTS): tensors[name] for name in tensors if name.startswith(_WEIGHTS)},
-            int8={name: Int8Weights(values=tensors[_VALUES + name], steps=tensors[_STEPS + name]) for name in rounded},
+            weights=_below(_WEIGHTS, tensors),
+            rounded=_loaded_rounded(tensors),
             patch_count=int(facts["patch_count"]),
             steps=int(facts["steps"]),
             device=facts["device"],
@@ -60,12 +59,30 @@ class TrainedNetwork:
         """The network with its weights as a client decodes them from a file of this precision, in eval mode."""
         training = settings.training
         network = build_network(training.architecture, scale=settings.scale, channels=training.channels)
-        network.load_state_dict({name: self._decoded(name, precision) for name in self.weights})
+        network.load_state_dict(self._decoded(precision))
         return network.eval()
 
-    def _decoded(self, name: str, precision: Precision) -> Tensor:
+    def _decoded(self, precision: Precision) -> dict[str, Tensor]:
         if precision == "fp16":
-            return self.weights[name].half().float()
-        if precision == "int8" and name in self.int8:
-            return self.int8[name].decoded()
-        return self.weights[name]
+            return {name: weights.half().float() for name, weights in self.weights.items()}
+        if precision == "int8" and self.rounded is not None:
+            return self.weights | self.rounded.decoded()
+        return self.weights
+
+
+def _stored_rounded(rounded: RoundedNetwork) -> dict[str, Tensor]:
+    values = {_VALUES + name: coded.values for name, coded in rounded.weights.items()}
+    steps = {_STEPS + name: coded.steps for name, coded in rounded.weights.items()}
+    return values | steps | {_BIASES + name: bias for name, bias in rounded.biases.items()}
+
+
+def _loaded_rounded(tensors: dict[str, Tensor]) -> RoundedNetwork | None:
+    values, steps = _below(_VALUES, tensors), _below(_STEPS, tensors)
+    if not values:
+        return None
+    weights = {name: Int8Weights(values=values[name], steps=steps[name]) for name in values}
+    return RoundedNetwork(weights=weights, biases=_below(_BIASES, tensors))
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -26,6 +26,20 @@ class Int8Weights:
         return self.values.float() * self.steps[:, None, None, None]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoundedNetwork:
+    """A network's convolutions as they are delivered in int8."""
+
+    weights: dict[str, Int8Weights]
+    """By their names in the network's state."""
+    biases: dict[str, Tensor]
+    """The float32 biases that go with the rounded weights, likewise."""
+
+    def decoded(self) -> dict[str, Tensor]:
+        """All of it in float32, by the names in the network's state."""
+        return {name: coded.decoded() for name, coded in self.weights.items()} | self.biases
+
+
 def int8_steps(weights: Tensor) -> Tensor:
     """The step of each output channel, (out,) float32, so that the channel's largest weight is 127 of them."""
     largest = weights.detach().abs().amax(dim=(1, 2, 3))

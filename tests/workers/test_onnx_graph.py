@@ -15,7 +15,7 @@ from models.registry import ARCHITECTURES, build_network
 from workers.onnx_graph import OPSET, network_to_onnx
 from workers.stages.export import network_bytes
 from workers.trained_network import TrainedNetwork
-from workers.weight_coding import Int8Weights, Precision, int8_steps
+from workers.weight_coding import Int8Weights, Precision, RoundedNetwork, int8_steps
 
 Channels = Literal["rgb", "luma"]
 
@@ -32,8 +32,9 @@ def random_network(architecture: str, *, scale: int, channels: Channels) -> nn.M
 def trained(network: nn.Module) -> TrainedNetwork:
     """As if it had been trained, each weight rounded for itself."""
     weights = dict(network.state_dict())
-    rounded = {name: nearest_int8(value) for name, value in weights.items() if value.ndim == 4}
-    return TrainedNetwork(weights=weights, int8=rounded, patch_count=1, steps=1, device="cpu")
+    nearest = {name: nearest_int8(value) for name, value in weights.items() if value.ndim == 4}
+    rounded = RoundedNetwork(weights=nearest, biases={})
+    return TrainedNetwork(weights=weights, rounded=rounded, patch_count=1, steps=1, device="cpu")
 
 
 def nearest_int8(weights: torch.Tensor) -> Int8Weights:

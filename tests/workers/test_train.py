@@ -16,7 +16,7 @@ from workers.frame_pairs import VideoFiles
 from workers.stages.chunks import ChunkPlan
 from workers.stages.train import run_fingerprint, starting_network, train_network
 from workers.trained_network import TrainedNetwork
-from workers.weight_coding import Int8Weights, Precision
+from workers.weight_coding import Int8Weights, Precision, RoundedNetwork
 
 CPU = torch.device("cpu")
 SHORT = {"training": {"steps": 10, "checkpoint_interval_seconds": 1e-9}}
@@ -127,8 +127,9 @@ def test_weights_are_rounded_only_where_they_are_delivered_as_int8(video: VideoF
     floats = train(video, tmp_path / "b.safetensors", settings=settings_of({"export": {"precision": "fp32"}, **SHORT}))
     assert rounded is not None
     assert floats is not None
-    assert set(rounded.int8) == {name for name, value in rounded.weights.items() if value.ndim == 4}
-    assert floats.int8 == {}
+    assert rounded.rounded is not None
+    assert set(rounded.rounded.decoded()) == set(rounded.weights)
+    assert floats.rounded is None
     assert all(torch.equal(rounded.weights[name], floats.weights[name]) for name in rounded.weights)
 
 
@@ -136,7 +137,9 @@ def test_a_trained_network_survives_its_file_and_gives_each_precision(tmp_path: 
     weights = dict(load_general_network("espcn", scale=2, channels="rgb").state_dict())
     coded = Int8Weights(values=torch.full((64, 3, 3, 3), 3, dtype=torch.int8), steps=torch.arange(64.0))
     name = "features.0.weight"
-    trained = TrainedNetwork(weights=weights, int8={name: coded}, patch_count=7, steps=9, device="cpu")
+    bias = torch.arange(64.0) / 100
+    rounded = RoundedNetwork(weights={name: coded}, biases={"features.0.bias": bias})
+    trained = TrainedNetwork(weights=weights, rounded=rounded, patch_count=7, steps=9, device="cpu")
     trained.save(tmp_path / "n.safetensors")
     loaded = TrainedNetwork.load(tmp_path / "n.safetensors")
     assert (loaded.patch_count, loaded.steps, loaded.device) == (7, 9, "cpu")
@@ -146,7 +149,8 @@ def test_a_trained_network_survives_its_file_and_gives_each_precision(tmp_path: 
     assert torch.equal(networks["fp32"][name], weights[name])
     assert torch.equal(networks["fp16"][name], weights[name].half().float())
     assert torch.equal(networks["int8"][name], coded.decoded())
-    assert torch.equal(networks["int8"]["features.0.bias"], weights["features.0.bias"])
+    assert torch.equal(networks["int8"]["features.0.bias"], bias)
+    assert torch.equal(networks["int8"]["features.2.bias"], weights["features.2.bias"])
 
 
 def test_reports_start_before_the_patches_are_read(video: VideoFiles, tmp_path: Path) -> None:

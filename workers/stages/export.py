@@ -42,7 +42,7 @@ def network_bytes(trained: TrainedNetwork, settings: EncodingSettings, *, precis
         trained.network(settings, precision),
         channels=settings.training.channels,
         precision=precision,
-        int8=trained.int8,
+        rounded=trained.rounded,
     )
 
 

@@ -133,7 +133,7 @@ def _trained(
     is_rounded = settings.export.precision == "int8" and len(patches) > 0
     return TrainedNetwork(
         weights={name: value.detach().float().cpu() for name, value in plain.state_dict().items()},
-        int8=round_network(plain, _typical_pictures(patches)) if is_rounded else {},
+        rounded=round_network(plain, _typical_pictures(patches)) if is_rounded else None,
         patch_count=len(patches),
         steps=steps,
         device=device_name(device),
