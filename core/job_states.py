@@ -156,8 +156,14 @@ def fail(
 
 
 def release(session: Session, claim: Claim, *, now: datetime) -> None:
-    """Give a task back because this worker is being shut down; the attempt does not count. Raises LeaseLostError."""
+    """Give a task back because this worker is being shut down; the attempt does not count. Raises LeaseLostError.
+
+    Where the job is to be cancelled, the task ends: cancel() has been and gone, so nobody would end it later.
+    """
     job, task = _lock_held(session, claim)
+    if job is not None and job.cancel_requested:
+        _end_cancelled(session, job, task, now)
+        return
     if job is not None:
         job_progress.record_loss(job, task, now=now)
     leases.give_back(session, task, now=now, pause=timedelta(0), used=False)

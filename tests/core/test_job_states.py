@@ -280,6 +280,16 @@ class TestRelease:
                 job_states.release(session, held, now=after(1))
         assert load_task(database, held.task_id).state == "queued"
 
+    def test_while_a_cancel_is_wanted_cancels(self, deployment: Deployment) -> None:
+        database = deployment.database
+        job_id = new_job(database)
+        held = claim(database, job_id, "prepare_job")
+        cancel(database, job_id)
+        with database.transaction() as session:
+            job_states.release(session, held, now=after(2))
+        assert (load_job(database, job_id).state, load_job(database, job_id).finished_at) == ("cancelled", after(2))
+        assert task_states(database, job_id) == {"prepare_job": "cancelled"}
+
 
 class TestCancel:
     def test_of_a_queued_job_is_immediate(self, deployment: Deployment) -> None:
