@@ -28,7 +28,15 @@ def scratch_folder(root: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError:
+        # The task's result stands: what is left here costs space alone, and a later task tries again.
+        logger.warning("the folder %s could not be removed", folder, exc_info=True)
 
 
 def remove_abandoned(root: Path) -> None:
@@ -41,6 +49,10 @@ def remove_abandoned(root: Path) -> None:
                 shutil.rmtree(folder)
         except (BlockingIOError, FileNotFoundError):
             continue  # Its owner lives, or another worker was faster.
+        except OSError:
+            # Somebody else's, perhaps. No reason for this machine's tasks to fail.
+            logger.warning("the abandoned folder %s could not be removed", folder, exc_info=True)
+            continue
         logger.info("removed the abandoned folder %s", folder)
 
 

@@ -66,3 +66,24 @@ def test_a_folder_that_was_just_made_is_left_alone(tmp_path: Path) -> None:
     remove_abandoned(tmp_path)
 
     assert [folder.name for folder in tmp_path.iterdir()] == ["task-fresh"]
+
+
+def test_a_folder_that_cannot_be_removed_spoils_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with scratch_folder(tmp_path) as folder:
+        folder.rmdir()
+
+    assert f"the folder {folder} could not be removed" in caplog.text
+
+
+def test_what_is_not_ours_keeps_nobody_from_working(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    foreign, old = tmp_path / "task-foreign", tmp_path / "task-old"
+    foreign.write_text("a file, where a folder was expected")
+    old.mkdir()
+    for path in (foreign, old):
+        make_old(path)
+
+    with scratch_folder(tmp_path) as folder:
+        assert folder.exists()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["task-foreign"]
+    assert f"the abandoned folder {foreign} could not be removed" in caplog.text
