@@ -75,7 +75,7 @@ Result = Probed | Prepared | Trained | Finished
 
 
 def claim_of(task: TaskRow, job: JobRow | None, *, lease: timedelta) -> Claim:
-    """The claim of a task that was just taken."""
+    """The claim of a task that was just taken. Raises pydantic.ValidationError for settings that don't validate."""
     assert task.lease_token is not None
     return Claim(
         task_id=task.id,

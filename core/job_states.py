@@ -9,9 +9,11 @@ task, so that two tasks of a job that end together see each other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from core import bundles, events, job_progress, leases
@@ -20,6 +22,8 @@ from core.errors import JobFinishedError, JobNotFoundError
 from core.progress import StageReport
 from core.tables import JobRow, TaskRow, VideoRow
 from stdo.resources import TERMINAL_JOB_STATES, Failure, JobState
+
+_log = logging.getLogger(__name__)
 
 MOVES: Mapping[JobState, frozenset[JobState]] = {
     "queued": frozenset({"preparing", "failed", "cancelled"}),
@@ -31,6 +35,12 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
     "cancelled": frozenset(),
 }
 """Where a job may go from each state. States that end a job never change."""
+
+OUTDATED_SETTINGS = Failure(
+    type="outdated_settings",
+    title="The job's settings are not understood any more",
+    detail="The job was made by another version of the service, whose settings this one does not know. Make a new job.",
+)
 
 FIRST_PAUSE = timedelta(seconds=5)
 """Before a task is tried again after its machinery failed; doubled for each further attempt."""
@@ -50,7 +60,10 @@ def start(session: Session, job: JobRow, *, now: datetime) -> None:
 
 
 def claim(session: Session, task_id: str, *, now: datetime, lease: timedelta) -> Claim | None:
-    """Make a task ours; None where another worker has it, or there is nothing left to do."""
+    """Make a task ours; None where another worker has it, or there is nothing left to do.
+
+    A job whose settings this version of the service can't read fails.
+    """
     seen = session.get(TaskRow, task_id)
     if seen is None:
         return None
@@ -60,7 +73,13 @@ def claim(session: Session, task_id: str, *, now: datetime, lease: timedelta) ->
         return None
     if job is not None:
         _record_claim(session, job, task, now)
-    return claim_of(task, job, lease=lease)
+    try:
+        return claim_of(task, job, lease=lease)
+    except ValidationError:
+        # If this rolled the claim back, the task would be sent and claimed again for ever.
+        _log.warning("the settings of job %s can't be read", task.job_id, exc_info=True)
+        _fail(session, job, task, OUTDATED_SETTINGS, now=now)
+        return None
 
 
 def _record_claim(session: Session, job: JobRow, task: TaskRow, now: datetime) -> None:

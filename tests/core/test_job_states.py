@@ -5,7 +5,7 @@ from threading import Barrier
 
 import pytest
 
-from core import events, job_states
+from core import events, job_states, jobs
 from core.claims import Claim, Finished, Heartbeat, Prepared, Trained
 from core.errors import JobFinishedError, JobNotFoundError, LeaseLostError
 from core.progress import StageReport
@@ -142,6 +142,19 @@ class TestClaim:
     def test_of_a_task_that_never_was(self, deployment: Deployment) -> None:
         with deployment.database.transaction() as session:
             assert job_states.claim(session, "0" * 32, now=after(0), lease=LEASE) is None
+
+    def test_of_a_job_whose_settings_are_not_understood_fails_it(self, deployment: Deployment) -> None:
+        database = deployment.database
+        job_id = new_job(database)
+        with database.transaction() as session:
+            job = jobs.get(session, job_id)
+            job.settings = {**job.settings, "a_setting_of_yesterday": 1}
+        task_id = task_id_of(database, job_id, "prepare_job")
+        with database.transaction() as session:
+            assert job_states.claim(session, task_id, now=after(1), lease=LEASE) is None
+        job = load_job(database, job_id)
+        assert (job.state, job.failure) == ("failed", job_states.OUTDATED_SETTINGS.model_dump())
+        assert task_states(database, job_id) == {"prepare_job": "failed"}
 
 
 class TestFencing:
