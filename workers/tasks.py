@@ -7,9 +7,11 @@ changes nothing any more.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import job_states
@@ -33,6 +35,9 @@ from workers.step_spec import FinishStep, PreparedNetworks, PrepareStep, ProbeSt
 from workers.stop_signal import StoppedError, StopReason, StopSignal
 from workers.work_folder import WorkFolder
 
+RECORD_AGAIN_SECONDS = 1.0
+"""Between two tries to write down how a task ended."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,8 +51,7 @@ def run_task(worker: Worker, task_id: str) -> None:
     outcome = _attempt(worker, claim)
     logger.info("%s of task %s, attempt %d: %s", claim.kind, task_id, claim.attempt, _describe(outcome))
     try:
-        with worker.database.transaction() as session:
-            _record(session, claim, outcome, worker.settings)
+        _record(worker, claim, outcome)
     except LeaseLostError:
         logger.warning("the lease of task %s was lost: its end was not recorded", task_id)
         return
@@ -171,7 +175,27 @@ def _attempt(worker: Worker, claim: Claim) -> _Outcome:
         return _Failed(failure=_trouble(reason), infrastructure=True)
 
 
-def _record(session: Session, claim: Claim, outcome: _Outcome, settings: Settings) -> None:
+def _record(worker: Worker, claim: Claim, outcome: _Outcome) -> None:
+    """Write down how a task ended. Raises LeaseLostError.
+
+    A database that does not answer is asked again until the lease must have expired: up to hours of work would be lost
+    to an outage of seconds.
+    """
+    give_up_at = time.monotonic() + claim.lease.total_seconds()
+    while True:
+        try:
+            with worker.database.transaction() as session:
+                _end(session, claim, outcome, max_attempts=worker.settings.max_attempts)
+        except OperationalError:
+            if time.monotonic() >= give_up_at:
+                raise
+            logger.warning("the end of task %s could not be recorded yet", claim.task_id, exc_info=True)
+            time.sleep(RECORD_AGAIN_SECONDS)
+        else:
+            return
+
+
+def _end(session: Session, claim: Claim, outcome: _Outcome, *, max_attempts: int) -> None:
     now = utc_now()
     match outcome:
         case StopReason.LEASE_LOST:
@@ -181,9 +205,7 @@ def _record(session: Session, claim: Claim, outcome: _Outcome, settings: Setting
         case StopReason.SHUTDOWN:
             job_states.release(session, claim, now=now)
         case _Failed(failure=failure, infrastructure=infrastructure):
-            job_states.fail(
-                session, claim, failure, now=now, infrastructure=infrastructure, max_attempts=settings.max_attempts
-            )
+            job_states.fail(session, claim, failure, now=now, infrastructure=infrastructure, max_attempts=max_attempts)
         case _:
             job_states.succeed(session, claim, outcome, now=now)
 

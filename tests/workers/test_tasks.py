@@ -10,8 +10,11 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from core import events, job_states, videos
+from core.claims import Prepared
 from core.clock import utc_now
 from core.jobs import work_key
 from core.recipes import resolve_settings
@@ -22,7 +25,8 @@ from tests.core.samples import load_job, load_task, task_id_of
 from tests.deployments import Deployment
 from tests.processes import descendants_of, is_alive, wait_until
 from tests.workers.encodes import in_process_worker, start_job, upload
-from workers.attempt import Worker
+from workers import tasks
+from workers.attempt import Attempt, Worker
 from workers.tasks import run_task
 
 LONG = resolve_settings("fast", {"low_res": {"codec": "av1", "speed": "slow"}}).model_dump()
@@ -135,6 +139,62 @@ class TestTroubleOfTheMachine:
         task = load_task(embedded_deployment.database, task_id)
         assert (task.state, task.attempt, task.lease_token) == ("queued", 1, None)
         assert task.not_before > utc_now()
+
+
+class TestEndOfATask:
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tasks, "RECORD_AGAIN_SECONDS", 0.05)
+
+    def test_is_recorded_once_the_database_answers_again(
+        self,
+        embedded_deployment: Deployment,
+        embedded_worker: Worker,
+        clip: Path,
+        pool: ThreadPoolExecutor,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        job_id = start_job(embedded_deployment, upload(embedded_deployment, clip))
+        task_id = task_id_of(embedded_deployment.database, job_id, "prepare_job")
+        _end_without_a_database(embedded_deployment, monkeypatch)
+
+        ended = pool.submit(run_task, embedded_worker, task_id)
+        wait_until(lambda: "could not be recorded yet" in caplog.text, seconds=10, what="the first try")
+        _rename_tasks(embedded_deployment, "tasks_elsewhere", "tasks")
+        ended.result(timeout=10)
+
+        task = load_task(embedded_deployment.database, task_id)
+        assert (task.state, task.attempt) == ("succeeded", 1)
+        assert load_job(embedded_deployment.database, job_id).state == "training"
+
+    def test_is_given_up_when_the_lease_must_have_expired(
+        self, embedded_deployment: Deployment, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = embedded_deployment.settings.model_copy(update={"lease_seconds": 0.5, "heartbeat_seconds": 0.2})
+        worker = Worker(
+            settings=settings, database=embedded_deployment.database, store=embedded_deployment.store, shutdown=Event()
+        )
+        job_id = start_job(embedded_deployment, upload(embedded_deployment, clip))
+        _end_without_a_database(embedded_deployment, monkeypatch)
+
+        with pytest.raises(OperationalError):
+            run_task(worker, task_id_of(embedded_deployment.database, job_id, "prepare_job"))
+
+
+def _end_without_a_database(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the work of a prepare_job be to make the database fail."""
+
+    def work(_: Attempt) -> Prepared:
+        _rename_tasks(deployment, "tasks", "tasks_elsewhere")
+        return Prepared(network_count=1)
+
+    monkeypatch.setattr(tasks, "WORK_OF_TASK", {"prepare_job": work})
+
+
+def _rename_tasks(deployment: Deployment, old: str, new: str) -> None:
+    with deployment.database.transaction() as session:
+        session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
 
 class _RunningPrepare:
