@@ -42,8 +42,10 @@ OUTDATED_SETTINGS = Failure(
     detail="The job was made by another version of the service, whose settings this one does not know. Make a new job.",
 )
 
-FIRST_PAUSE = timedelta(seconds=5)
-"""Before a task is tried again after its machinery failed; doubled for each further attempt."""
+FIRST_PAUSE = timedelta(seconds=30)
+"""Before a task is tried again after its machinery failed; doubled for each further attempt. With the three attempts
+that are usual, an outage of a minute and a half costs no job."""
+LONGEST_PAUSE = timedelta(minutes=10)
 
 
 class InvalidMoveError(Exception):
@@ -250,8 +252,16 @@ def _try_again(
     if job is not None:
         job_progress.record_loss(job, task, now=now)
         events.add_state_event(session, job, now=now, message=f"{_describe(task)} will be tried again: {reason}")
-    delay = FIRST_PAUSE * 2 ** (task.attempt - 1) if pause else timedelta(0)
+    delay = _pause_after(task.attempt) if pause else timedelta(0)
     leases.give_back(session, task, now=now, pause=delay, used=True)
+
+
+def _pause_after(attempt: int) -> timedelta:
+    # Doubled step by step: 2 ** attempt is more than a timedelta holds.
+    pause = FIRST_PAUSE
+    for _ in range(1, attempt):
+        pause = min(pause * 2, LONGEST_PAUSE)
+    return pause
 
 
 def _exhausted(task: TaskRow, reason: str) -> Failure:

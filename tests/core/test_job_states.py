@@ -11,6 +11,7 @@ from core.errors import JobFinishedError, JobNotFoundError, LeaseLostError
 from core.progress import StageReport
 from stdo.resources import TERMINAL_JOB_STATES
 from tests.core.samples import (
+    CRASH,
     LEASE,
     MAX_ATTEMPTS,
     REFUSAL,
@@ -264,14 +265,26 @@ class TestFail:
         held = claim(database, job_id, "prepare_job")
         fail(deployment.database, held, infrastructure=True, seconds=10)
         task = load_task(database, held.task_id)
-        assert (task.state, task.attempt, task.not_before, task.last_sent_at) == ("queued", 1, after(15), None)
-        fail(deployment.database, claim(database, job_id, "prepare_job", seconds=20), infrastructure=True, seconds=30)
-        assert load_task(database, held.task_id).not_before == after(40)
+        assert (task.state, task.attempt, task.not_before, task.last_sent_at) == ("queued", 1, after(40), None)
         fail(deployment.database, claim(database, job_id, "prepare_job", seconds=50), infrastructure=True, seconds=60)
+        assert load_task(database, held.task_id).not_before == after(120)
+        fail(deployment.database, claim(database, job_id, "prepare_job", seconds=130), infrastructure=True, seconds=140)
         failure = load_job(database, job_id).failure
         assert failure is not None
         assert failure["type"] == "infrastructure"
         assert "the step ended with signal 9" in failure["detail"]
+
+    def test_pauses_grow_to_ten_minutes_and_no_further(self, embedded_deployment: Deployment) -> None:
+        database = embedded_deployment.database
+        job_id = new_job(database)
+        pauses = []
+        for attempt in range(99):
+            held = claim(database, job_id, "prepare_job", seconds=attempt)
+            with database.transaction() as session:
+                job_states.fail(session, held, CRASH, now=after(attempt), infrastructure=True, max_attempts=100)
+            pauses.append((load_task(database, held.task_id).not_before - after(attempt)).total_seconds())
+        assert pauses[:6] == [30, 60, 120, 240, 480, 600]
+        assert set(pauses[6:]) == {600}
 
     def test_while_a_cancel_is_wanted_cancels(self, deployment: Deployment) -> None:
         job_id = new_job(deployment.database)
