@@ -165,7 +165,8 @@ def fail(
 
     A failure of the video or the encode fails the job (or refuses the video) for good. A failure of the
     infrastructure, such as a worker's crash or a store that does not answer, is tried again after a pause, until the
-    task was tried `max_attempts` times. Where the job is to be cancelled, it is.
+    task was tried `max_attempts` times. A probe that is given up then says nothing of the video, which stays uploaded:
+    its jobs probe it again. Where the job is to be cancelled, it is.
     """
     job, task = _lock_held(session, claim)
     if infrastructure:
@@ -247,7 +248,7 @@ def _try_again(
         _end_cancelled(session, job, task, now)
         return
     if task.attempt >= max_attempts:
-        _fail(session, job, task, _exhausted(task, reason), now=now)
+        _give_up(session, job, task, reason, now=now)
         return
     if job is not None:
         job_progress.record_loss(job, task, now=now)
@@ -262,6 +263,16 @@ def _pause_after(attempt: int) -> timedelta:
     for _ in range(1, attempt):
         pause = min(pause * 2, LONGEST_PAUSE)
     return pause
+
+
+def _give_up(session: Session, job: JobRow | None, task: TaskRow, reason: str, *, now: datetime) -> None:
+    failure = _exhausted(task, reason)
+    if job is not None:
+        _fail(session, job, task, failure, now=now)
+        return
+    # Nothing is known against the video: refused, it could not be encoded for ever, for a store's outage.
+    _log.error("video %s was not probed: %s", task.video_id, failure.detail)
+    leases.end(task, "failed", now=now)
 
 
 def _exhausted(task: TaskRow, reason: str) -> Failure:

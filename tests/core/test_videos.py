@@ -17,6 +17,7 @@ from tests.core.samples import (
     beat,
     claim,
     fail,
+    load_task,
     new_job,
     new_video,
     reap,
@@ -132,7 +133,7 @@ class TestProbe:
             video = videos.to_resource(videos.get(session, video_id))
         assert (video.state, video.refusal) == ("refused", REFUSAL)
 
-    def test_that_nobody_survives_refuses_the_video(self, deployment: Deployment) -> None:
+    def test_that_is_given_up_leaves_the_video_for_jobs_to_probe(self, deployment: Deployment) -> None:
         database = deployment.database
         video_id = new_video(database)
         for attempt in range(MAX_ATTEMPTS):
@@ -140,5 +141,6 @@ class TestProbe:
             assert reap(deployment.database, attempt * 100 + 61) == 1
         with database.snapshot() as session:
             video = videos.to_resource(videos.get(session, video_id))
-        assert video.refusal is not None
-        assert (video.state, video.refusal.type) == ("refused", "infrastructure")
+        assert (video.state, video.refusal) == ("uploaded", None)
+        assert load_task(database, task_id_of(database, video_id, "probe_video")).state == "failed"
+        assert claim(database, new_job(database, video_id=video_id), "prepare_job").attempt == 1
