@@ -1,4 +1,4 @@
-"""What has to be looked after on a clock: tasks whose worker fell silent, and messages that were lost.
+"""What has to be looked after on a clock: silent workers' tasks, lost messages, and files that ended jobs left.
 
 One process of the service calls housekeep() every `reap_interval_seconds`. Several may, without harm.
 """
@@ -9,12 +9,18 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from core import job_states, leases
+from core import job_states, leases, leftovers
 from core.database import Database
-from core.errors import BrokerUnavailableError
+from core.errors import BrokerUnavailableError, ServiceError
+from core.object_store import ObjectStore
 from core.settings import Settings
 from core.tables import QueueName
 from core.task_queue import QUEUES, queue_depth
+
+SWEEP_AFTER = timedelta(minutes=5)
+"""From a job's end until its leftovers are swept: whoever still worked on it has noticed, and writes no more."""
+SWEEP_FOR = timedelta(minutes=2)
+"""How long a job's leftovers are swept again and again, for a store or a beat that was away meanwhile."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +35,14 @@ class Housekept:
     """Messages sent again."""
 
 
-def housekeep(database: Database, settings: Settings, *, now: datetime) -> Housekept:
-    """Take back what silent workers held, and send again what was lost."""
+def housekeep(database: Database, store: ObjectStore, settings: Settings, *, now: datetime) -> Housekept:
+    """Take back what silent workers held, send again what was lost, and delete what jobs left behind."""
     with database.transaction() as session:
         reaped = job_states.reap(session, now=now, max_attempts=settings.max_attempts)
     if reaped:
         _log.warning("%d tasks were taken back from workers that fell silent", reaped)
     resent = sum(_resend(database, settings, queue, now) for queue in QUEUES)
+    _sweep(database, store, now)
     return Housekept(reaped=reaped, resent=resent)
 
 
@@ -58,3 +65,15 @@ def _resend(database: Database, settings: Settings, queue: QueueName, now: datet
 def _send_again(database: Database, task_id: str, now: datetime) -> bool:
     with database.transaction() as session:
         return leases.send_again(session, task_id, now=now)
+
+
+def _sweep(database: Database, store: ObjectStore, now: datetime) -> None:
+    """Delete what jobs left that ended with no worker at hand: cancelled while they waited, or taken from the dead."""
+    until = now - SWEEP_AFTER
+    with database.snapshot() as session:
+        job_ids = leftovers.owners(session, ended_from=until - SWEEP_FOR, ended_until=until)
+    try:
+        for job_id in job_ids:
+            leftovers.remove(database, store, job_id)
+    except (ServiceError, OSError):
+        _log.warning("what ended jobs left behind could not be deleted", exc_info=True)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.clock import utc_now
 from core.errors import ServiceError
 from core.housekeeping import housekeep
+from core.object_store import make_object_store
 from core.settings import Settings
 from core.task_queue import make_celery, make_database
 
@@ -23,10 +24,11 @@ logger = logging.getLogger(__name__)
 def run_beat(settings: Settings, *, shutdown: Event) -> None:
     """Keep house every `reap_interval_seconds`, until `shutdown` is set. What fails once is tried again."""
     database = make_database(settings, make_celery(settings))
+    store = make_object_store(settings)
     try:
         while not shutdown.is_set():
             try:
-                housekeep(database, settings, now=utc_now())
+                housekeep(database, store, settings, now=utc_now())
             except (ServiceError, SQLAlchemyError):
                 logger.warning("housekeeping failed and will be tried again", exc_info=True)
             shutdown.wait(settings.reap_interval_seconds)

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from core import job_states
+from core import job_states, leftovers
 from core.bundles import bundle_prefix
 from core.claims import Claim, Finished, Prepared, Probed, Result, Trained
 from core.clock import utc_now
@@ -54,9 +54,7 @@ def run_task(worker: Worker, task_id: str) -> None:
         _record(worker, claim, outcome)
     except LeaseLostError:
         logger.warning("the lease of task %s was lost: its end was not recorded", task_id)
-        return
-    if isinstance(outcome, Finished):
-        _tidy_up(worker, claim)
+    _tidy_up(worker, claim)
 
 
 def probe_video(attempt: Attempt) -> Probed:
@@ -211,15 +209,13 @@ def _end(session: Session, claim: Claim, outcome: _Outcome, *, max_attempts: int
 
 
 def _tidy_up(worker: Worker, claim: Claim) -> None:
-    """Delete what only unfinished jobs need."""
-    assert claim.job_id is not None
-    unneeded = [work_key(claim.job_id, "")]
-    unneeded += [bundle_prefix(claim.job_id, attempt) for attempt in range(1, claim.attempt)]
+    """Delete what only unfinished jobs need, where the job has ended, be it under this task's hands."""
+    if claim.job_id is None:
+        return
     try:
-        for prefix in unneeded:
-            worker.store.delete_prefix(prefix)
-    except (ServiceError, OSError):
-        logger.warning("the work files of job %s stay until it is deleted", claim.job_id, exc_info=True)
+        leftovers.remove(worker.database, worker.store, claim.job_id)
+    except (ServiceError, OSError, SQLAlchemyError):
+        logger.warning("the work files of job %s stay for the beat to remove", claim.job_id, exc_info=True)
 
 
 def _limits(settings: Settings) -> SourceLimits:

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from redis import Redis
 
 from core import job_states
 from core.claims import Prepared
-from core.housekeeping import Housekept, housekeep
+from core.errors import ObjectStoreUnavailableError
+from core.housekeeping import SWEEP_AFTER, Housekept, housekeep
+from core.jobs import work_key
+from core.local_store import LocalObjectStore
 from core.task_queue import queue_depth
 from stdo.resources import Failure
-from tests.core.samples import MAX_ATTEMPTS, after, claim, load_task, new_job, new_video, succeed, task_id_of
+from tests.core.samples import MAX_ATTEMPTS, after, cancel, claim, load_task, new_job, new_video, succeed, task_id_of
 from tests.deployments import Deployment, settings_of
 
 
 def keep(deployment: Deployment, seconds: float) -> Housekept:
-    return housekeep(deployment.database, deployment.settings, now=after(seconds))
+    return housekeep(deployment.database, deployment.store, deployment.settings, now=after(seconds))
 
 
 def lose_all_messages(deployment: Deployment) -> None:
@@ -95,4 +100,32 @@ def test_without_a_broker_leases_are_looked_after_all_the_same(embedded_deployme
     database = embedded_deployment.database
     claim(database, new_job(database), "prepare_job")
     settings = settings_of({**embedded_deployment.environment, "STDO_REDIS_URL": "redis://127.0.0.1:9/0"})
-    assert housekeep(database, settings, now=after(61)) == Housekept(reaped=1, resent=0)
+    assert housekeep(database, embedded_deployment.store, settings, now=after(61)) == Housekept(reaped=1, resent=0)
+
+
+def test_what_a_job_left_that_was_cancelled_while_it_waited_is_deleted_later(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    job_id = new_job(deployment.database)
+    key = work_key(job_id, "prepare_job-1/low_res.mp4")
+    (tmp_path / "object").write_bytes(b"x")
+    deployment.store.put_file(key, tmp_path / "object")
+    cancel(deployment.database, job_id, seconds=0)
+    # Not at once: a worker may not have noticed yet, and still write.
+    keep(deployment, SWEEP_AFTER.total_seconds() - 1)
+    assert deployment.store.list_prefix(work_key(job_id, "")) == [key]
+    keep(deployment, SWEEP_AFTER.total_seconds() + 1)
+    assert deployment.store.list_prefix(work_key(job_id, "")) == []
+
+
+class _AwayStore(LocalObjectStore):
+    def delete_prefix(self, prefix: str) -> None:
+        raise ObjectStoreUnavailableError(f"no answer about {prefix}")
+
+
+def test_without_a_store_tasks_are_looked_after_all_the_same(embedded_deployment: Deployment) -> None:
+    database, settings = embedded_deployment.database, embedded_deployment.settings
+    cancel(database, new_job(database), seconds=0)
+    claim(database, new_job(database), "prepare_job")
+    moment = after(SWEEP_AFTER.total_seconds() + 1)
+    assert housekeep(database, _AwayStore(settings.objects_dir), settings, now=moment).reaped == 1

@@ -19,7 +19,7 @@ from core.clock import utc_now
 from core.jobs import work_key
 from core.recipes import resolve_settings
 from core.tables import JobRow
-from stdo.resources import Video
+from stdo.resources import Failure, Video
 from tests.clips import ClipMaker
 from tests.core.samples import load_job, load_task, task_id_of
 from tests.deployments import Deployment
@@ -27,6 +27,8 @@ from tests.processes import descendants_of, is_alive, wait_until
 from tests.workers.encodes import in_process_worker, start_job, upload
 from workers import tasks
 from workers.attempt import Attempt, Worker
+from workers.step_process import StepFailedError
+from workers.stop_signal import StoppedError, StopReason
 from workers.tasks import run_task
 
 LONG = resolve_settings("fast", {"low_res": {"codec": "av1", "speed": "slow"}}).model_dump()
@@ -180,6 +182,51 @@ class TestEndOfATask:
 
         with pytest.raises(OperationalError):
             run_task(worker, task_id_of(embedded_deployment.database, job_id, "prepare_job"))
+
+
+class TestWorkFiles:
+    @pytest.mark.parametrize("end", ["failed", "cancelled"])
+    def test_go_when_the_job_ends_without_a_bundle(
+        self,
+        deployment: Deployment,
+        worker: Worker,
+        clip: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        end: str,
+    ) -> None:
+        job_id = start_job(deployment, upload(deployment, clip))
+
+        def work(attempt: Attempt) -> Prepared:
+            (attempt.work / "low_res.mp4").write_bytes(b"x")
+            attempt.store_outputs()
+            assert deployment.store.list_prefix(work_key(job_id, "")) != []
+            if end == "cancelled":
+                raise StoppedError(StopReason.CANCELLED)
+            raise StepFailedError(Failure(type="not_a_video", title="Not a video", detail="a letter"))
+
+        monkeypatch.setattr(tasks, "WORK_OF_TASK", {"prepare_job": work})
+        run_task(worker, task_id_of(deployment.database, job_id, "prepare_job"))
+
+        assert load_job(deployment.database, job_id).state == end
+        assert deployment.store.list_prefix(work_key(job_id, "")) == []
+
+    def test_go_when_the_worker_learns_late_that_the_job_has_ended(
+        self, deployment: Deployment, worker: Worker, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job_id = start_job(deployment, upload(deployment, clip))
+
+        def work(attempt: Attempt) -> Prepared:
+            with deployment.database.transaction() as session:
+                job_states.reap(session, now=utc_now(), max_attempts=1, include_live=True)
+            (attempt.work / "low_res.mp4").write_bytes(b"x")
+            attempt.store_outputs()
+            return Prepared(network_count=1)
+
+        monkeypatch.setattr(tasks, "WORK_OF_TASK", {"prepare_job": work})
+        run_task(worker, task_id_of(deployment.database, job_id, "prepare_job"))
+
+        assert load_job(deployment.database, job_id).state == "failed"
+        assert deployment.store.list_prefix(work_key(job_id, "")) == []
 
 
 def _end_without_a_database(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
