@@ -124,6 +124,18 @@ def test_a_moment_without_a_zone_is_refused(deployment: Deployment) -> None:
         api_keys.create(session, name="key", now=NOON.replace(tzinfo=None))
 
 
+def test_postgresql_gives_a_silent_network_up_long_before_a_lease_is_lost(deployed_deployment: Deployment) -> None:
+    lease_seconds = deployed_deployment.settings.lease_seconds
+    with deployed_deployment.database.engine.connect() as connection:
+        driver_connection = connection.connection.driver_connection
+        assert driver_connection is not None
+        used = driver_connection.info.get_parameters()
+    assert used["keepalives"] == "1"
+    assert 0 < int(used["tcp_user_timeout"]) / 1000 < lease_seconds / 2
+    probes = int(used["keepalives_count"]) * int(used["keepalives_interval"])
+    assert 0 < int(used["keepalives_idle"]) + probes < lease_seconds / 2
+
+
 class TestCheck:
     def test_of_a_database_that_answers(self, deployment: Deployment) -> None:
         deployment.database.check()
