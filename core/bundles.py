@@ -37,7 +37,10 @@ class BundleFile:
 
 
 def bundle_prefix(job_id: str, attempt: int) -> str:
-    """Where an attempt to finish a job puts its bundle. No two attempts share it: what is published never changes."""
+    """Where an attempt to finish a job puts its bundle. No two attempts use it at the same time.
+
+    What is published never changes: it is the last attempt's.
+    """
     return f"bundles/{job_id}/{attempt}/"
 
 

@@ -109,6 +109,8 @@ def end(task: TaskRow, state: TaskState, *, now: datetime) -> None:
 def give_back(session: Session, task: TaskRow, *, now: datetime, pause: timedelta, used: bool) -> None:
     """Let others claim a task that we hold, at once or after a pause. `used` says whether the attempt counts.
 
+    Where it does not, the next attempt has the same number: numbers differ between attempts at the same time alone.
+
     Without a pause the workers are told after the commit; with one, `core.housekeeping` tells them when it is over.
     """
     task.lease_token = task.lease_expires_at = None

@@ -128,7 +128,8 @@ class Attempt:
 
 
 def _outputs_prefix(job_id: str, kind: TaskKind, network_index: int | None, attempt: int) -> str:
-    # Each attempt has its own: one that has lost its lease, but not noticed yet, can't spoil what is in use.
+    # No two attempts use one at the same time: one that has lost its lease, but not noticed yet, can't spoil what is in
+    # use. (One that was given back has ended; its number and its files go to the next.)
     part = "" if network_index is None else f"-{network_index}"
     return work_key(job_id, f"{kind}{part}-{attempt}/")
 
