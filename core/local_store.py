@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import ObjectNotFoundError, ObjectStoreUnavailableError
 from core.stored_objects import READ_BLOCK_BYTES, ObjectInfo, checked_key, checked_prefix, content_type_of
+
+PARTIAL_PREFIX = "partial-"
+ABANDONED_AFTER_SECONDS = 3600.0
+"""An incoming file that nobody has written to for so long was left by a process that died."""
+
+_log = logging.getLogger(__name__)
 
 
 class LocalObjectStore:
@@ -25,6 +33,8 @@ class LocalObjectStore:
     def put_file(self, key: str, path: Path) -> None:
         """See ObjectStore."""
         target = self._path(key)
+        # Here, and not at the start of a process: what a power cut has left is young then.
+        _remove_abandoned(self._incoming)
         with _whole_file(self._incoming) as partial:
             shutil.copyfile(path, partial)
             _sync(partial)
@@ -101,13 +111,25 @@ class LocalObjectStore:
 @contextmanager
 def _whole_file(folder: Path) -> Iterator[Path]:
     """A file to fill and then rename; gone at the end if it was not renamed."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix="partial-")
+    handle, name = tempfile.mkstemp(dir=folder, prefix=PARTIAL_PREFIX)
     os.close(handle)
     partial = Path(name)
     try:
         yield partial
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
+        try:
+            if time.time() - partial.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+                partial.unlink()
+                _log.info("removed the abandoned file %s", partial)
+        except FileNotFoundError:
+            continue  # It was finished, or another process was faster.
+        except OSError:
+            _log.warning("the abandoned file %s could not be removed", partial, exc_info=True)
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import httpx
 import pytest
 
 from core.errors import InvalidObjectKeyError, ObjectNotFoundError, ObjectStoreUnavailableError
-from core.local_store import LocalObjectStore
+from core.local_store import ABANDONED_AFTER_SECONDS, LocalObjectStore
 from core.object_store import ObjectStore, make_object_store
 from core.s3_store import MULTIPART_PART_BYTES, S3ObjectStore
 from core.stored_objects import READ_BLOCK_BYTES
@@ -241,3 +243,19 @@ class TestUnavailable:
         (tmp_path / "gone" / "files").rmdir()
         with pytest.raises(ObjectStoreUnavailableError):
             store.check()
+
+
+class TestAfterAPowerCut:
+    def test_what_was_half_received_goes_and_what_is_being_received_stays(self, tmp_path: Path) -> None:
+        store = LocalObjectStore(tmp_path / "objects")
+        incoming = tmp_path / "objects" / "incoming"
+        for name, age_seconds in (("partial-old", ABANDONED_AFTER_SECONDS + 60), ("partial-fresh", 60)):
+            (incoming / name).write_bytes(b"x")
+            moment = time.time() - age_seconds
+            os.utime(incoming / name, (moment, moment))
+        (tmp_path / "file").write_bytes(b"x")
+
+        store.put_file("videos/1/source", tmp_path / "file")
+
+        assert [path.name for path in incoming.iterdir()] == ["partial-fresh"]
+        assert store.list_prefix("videos/1/") == ["videos/1/source"]
