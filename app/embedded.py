@@ -89,7 +89,7 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket, 
     engine.dispose()
     if settings.redis_url is None:
         settings = _start_broker(supervisor, settings)
-    _take_back_tasks(settings)
+    take_back_tasks(settings)
     environment = {
         variable_name("data_dir"): str(settings.data_dir),
         variable_name("redis_url"): settings.broker_url,
@@ -132,11 +132,16 @@ def _answers(url: str) -> bool:
             return False
 
 
-def _take_back_tasks(settings: Settings) -> None:
-    """Queue what the workers of the service's last run held when it ended. We have the folder: none of them lives."""
+def take_back_tasks(settings: Settings) -> None:
+    """Queue what the workers of the service's last run held when it ended.
+
+    The lock on the folder says that none of them lives, which holds for the database in that folder alone: workers of
+    another service may be at work on one that the settings name.
+    """
+    own_database = settings.database_url is None
     database = make_database(settings, make_celery(settings))
     with database.transaction() as session:
-        count = job_states.reap(session, now=utc_now(), max_attempts=settings.max_attempts, include_live=True)
+        count = job_states.reap(session, now=utc_now(), max_attempts=settings.max_attempts, include_live=own_database)
     database.close()
     if count:
         log.info("%d interrupted tasks are taken up again", count)

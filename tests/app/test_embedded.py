@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,13 @@ import httpx
 import pytest
 
 from app.child_processes import PROJECT_FOLDER
+from app.embedded import take_back_tasks
+from core import job_states
+from core.clock import utc_now
+from core.database import Database
 from tests.app.live import wait_until
+from tests.core.samples import load_task, new_video, task_id_of
+from tests.deployments import Deployment
 from tests.processes import descendants_of, is_alive
 
 START_SECONDS = 90
@@ -197,3 +204,23 @@ def test_ended_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
         everything = descendants_of(service.process.pid)
         assert service.stop(number) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
         assert_all_gone(everything)
+
+
+def running_task(database: Database) -> str:
+    """The id of a task whose worker sent a sign of life just now."""
+    task_id = task_id_of(database, new_video(database), "probe_video")
+    with database.transaction() as session:
+        assert job_states.claim(session, task_id, now=utc_now(), lease=timedelta(seconds=60))
+    return task_id
+
+
+class TestTakeBackTasks:
+    def test_of_the_last_run_on_this_folder(self, embedded_deployment: Deployment) -> None:
+        task_id = running_task(embedded_deployment.database)
+        take_back_tasks(embedded_deployment.settings)
+        assert load_task(embedded_deployment.database, task_id).state == "queued"
+
+    def test_leaves_those_of_workers_elsewhere(self, deployed_deployment: Deployment) -> None:
+        task_id = running_task(deployed_deployment.database)
+        take_back_tasks(deployed_deployment.settings.model_copy(update={"mode": "embedded"}))
+        assert load_task(deployed_deployment.database, task_id).state == "running"
