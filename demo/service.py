@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.settings import ENVIRONMENT_PREFIX, variable_name
 from demo.errors import DemoError
 
 _READY_SECONDS = 120.0
@@ -37,7 +38,9 @@ def embedded_service(log: Path) -> Iterator[str]:
     data_dir = Path(tempfile.mkdtemp(prefix=".service-", dir=log.parent))
     ready_file = data_dir / "ready.json"
     command = [sys.executable, "-m", "app", "serve", "--port", "0", "--ready-file", str(ready_file)]
-    environment = {**os.environ, "STDO_MODE": "embedded", "STDO_DATA_DIR": str(data_dir)}
+    # Settings of a deployment that happen to be set here would lead the demo to its database, broker and store.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    environment = {**inherited, variable_name("data_dir"): str(data_dir)}
     try:
         with log.open("wb") as log_file:
             service = subprocess.Popen(

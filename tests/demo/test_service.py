@@ -19,7 +19,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for proce
 GONE_SECONDS = 30.0
 
 
-def test_the_service_runs_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_service_runs_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Settings of a deployment are not the demo's.
+    monkeypatch.setenv("STDO_MODE", "deployed")
+    monkeypatch.setenv("STDO_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/elsewhere")
     with embedded_service(tmp_path / "service.log") as url:
         assert httpx.get(f"{url}/readyz").json() == {"status": "ready"}
         assert len(_processes_of(tmp_path)) >= 4
@@ -29,9 +32,12 @@ def test_the_service_runs_and_leaves_nothing(tmp_path: Path) -> None:
         httpx.get(url)
 
 
-def test_a_service_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STDO_LEASE_SECONDS", "not a number")
-    with pytest.raises(DemoError, match=r"(?s)ended while it started.*STDO_LEASE_SECONDS") as caught:
+def test_a_service_that_does_not_start_says_why(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path_factory.mktemp("without the service")
+    monkeypatch.setattr("demo.service._CHECKOUT", checkout)
+    with pytest.raises(DemoError, match=r"(?s)ended while it started.*No module named app") as caught:
         embedded_service(tmp_path / "service.log").__enter__()
     assert "Traceback" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["service.log"]
