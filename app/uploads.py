@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -52,8 +52,14 @@ def uploads_dir(settings: Settings) -> Path:
 def remove_stale_uploads(settings: Settings, *, older_than_seconds: float = STALE_SECONDS) -> None:
     """Delete what a killed server has left behind."""
     for path in uploads_dir(settings).glob("*"):
-        if time.time() - path.stat().st_mtime >= older_than_seconds:
-            path.unlink(missing_ok=True)
+        # Server processes that start at the same time do this at the same time.
+        with suppress(FileNotFoundError):
+            _remove_if_older(path, older_than_seconds)
+
+
+def _remove_if_older(path: Path, seconds: float) -> None:
+    if time.time() - path.stat().st_mtime >= seconds:
+        path.unlink(missing_ok=True)
 
 
 @asynccontextmanager

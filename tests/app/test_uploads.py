@@ -18,6 +18,8 @@ import pytest
 
 from app.child_processes import PROJECT_FOLDER
 from app.listening import listen, url_of
+from app.uploads import remove_stale_uploads, uploads_dir
+from core.settings import Settings
 from tests.app.live import new_key
 from tests.deployments import Deployment
 from tests.processes import peak_memory_bytes
@@ -96,3 +98,21 @@ def test_memory_stays_flat_for_two_gigabytes(deployment: Deployment, tmp_path: P
     figures = {"mode": deployment.settings.mode, "peak_megabytes": peak / 1e6, "seconds": seconds}
     print(json.dumps(figures))
     assert peak < MOST_MEMORY_BYTES
+
+
+def test_another_server_removes_the_same_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(data_dir=tmp_path)
+    uploads_dir(settings).mkdir(parents=True)
+    leftovers = [uploads_dir(settings) / name for name in ("a", "b")]
+    for path in leftovers:
+        path.touch()
+
+    def first_remove_all(_: Path, pattern: str) -> list[Path]:
+        assert pattern == "*"
+        for path in leftovers:
+            path.unlink()
+        return leftovers
+
+    monkeypatch.setattr(Path, "glob", first_remove_all)
+    remove_stale_uploads(settings, older_than_seconds=0)
+    assert list(uploads_dir(settings).iterdir()) == []
