@@ -7,4 +7,8 @@ from collections.abc import Callable
 from stdo.resources import ProgressUnit, Stage
 
 Progress = Callable[[Stage, int, int, ProgressUnit], None]
-"""Called with (stage, done, total, unit), as often as the stage likes. What it raises ends the stage."""
+"""Called with (stage, done, total, unit), as often as the stage likes. What it raises ends the stage.
+
+The same figures again are a sign of life: a piece of work is done that they don't count. Without news or such signs a
+step is taken to hang.
+"""

@@ -23,7 +23,7 @@ from workers.step_spec import EXIT_FAILURE, SPEC, ProbeStep, StepLine
 from workers.work_folder import WorkFolder
 
 PROGRESS_SECONDS = 0.5
-"""Shortest distance of two progress lines, the first and the last of a stage apart."""
+"""Shortest distance of two lines, the first and the last report of a stage apart."""
 PROBE_MEMORY_BYTES = 8 * 2**30
 OUT_OF_MEMORY_SCORE = 500
 
@@ -58,16 +58,19 @@ class Speaker:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._stage: Stage | None = None
+        self._said: StageReport | None = None
         self._spoke_at = 0.0
 
     def progress(self, stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
-        """Say how far the step is, but not too often: a `workers.progress.Progress`."""
+        """Say how far the step is, or that it is alive, but not too often: a `workers.progress.Progress`."""
         now = time.monotonic()
-        if stage == self._stage and done != total and now - self._spoke_at < PROGRESS_SECONDS:
+        report = StageReport(stage=stage, done=done, total=total, unit=unit)
+        is_news = report != self._said
+        is_urgent = is_news and (done == total or self._said is None or stage != self._said.stage)
+        if not is_urgent and now - self._spoke_at < PROGRESS_SECONDS:
             return
-        self._stage, self._spoke_at = stage, now
-        self.say(StepLine(progress=StageReport(stage=stage, done=done, total=total, unit=unit)))
+        self._said, self._spoke_at = report, now
+        self.say(StepLine(progress=report) if is_news else StepLine(alive=True))
 
     def say(self, line: StepLine) -> None:
         """Write one line."""

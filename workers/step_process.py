@@ -130,7 +130,7 @@ class _Step:
 
     @property
     def seconds_without_progress(self) -> float:
-        """Since the step last said something new."""
+        """Since the step last said something new, or gave a sign of life."""
         return time.monotonic() - self._last_progress
 
     def listen(self, timeout_seconds: float) -> bool:
@@ -199,6 +199,8 @@ class _Step:
             return
         if line.failure is not None:
             self._failure = line.failure
+        if line.alive:
+            self._last_progress = time.monotonic()
         if line.progress is not None and line.progress != self._report:
             self._report = line.progress
             self._last_progress = time.monotonic()

@@ -75,9 +75,11 @@ SPEC: TypeAdapter[StepSpec] = TypeAdapter(StepSpec)
 
 
 class StepLine(_Frozen):
-    """One line of JSON on a step's stdout: how far it is, or why the video can't be encoded."""
+    """One line of JSON on a step's stdout: how far it is, that it is at work, or why the video can't be encoded."""
 
     progress: StageReport | None = None
+    alive: Literal[True] | None = None
+    """A sign of life, where work goes on that no figure shows."""
     failure: Failure | None = None
 
 

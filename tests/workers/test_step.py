@@ -149,6 +149,21 @@ class TestSpeaker:
         assert 2 <= len(said) <= 4
         assert said[0] == ("score", 0)
 
+    def test_says_the_same_figures_once_and_then_that_it_is_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(step, "PROGRESS_SECONDS", 0.1)
+        reader, writer = os.pipe()
+        with os.fdopen(reader) as said:
+            speaker = Speaker(writer)
+            for _ in range(8):
+                speaker.progress("low_res", 9, 9, "frames")
+                time.sleep(0.03)
+            os.close(writer)
+            first, *others = [json.loads(line) for line in said]
+
+        assert first["progress"]["done"] == 9
+        assert 1 <= len(others) <= 3
+        assert all(line == {"alive": True} for line in others)
+
 
 def test_every_spec_survives_its_file(tmp_path: Path) -> None:
     common = {"source": tmp_path / "source", "work": tmp_path, "ffmpeg_path": None}

@@ -233,3 +233,21 @@ def test_progress_keeps_a_step_alive() -> None:
     )
 
     assert len(reports) == 10
+
+
+def test_signs_of_life_keep_a_step_alive_without_being_progress() -> None:
+    """As while patches are gathered: the same figures after each frame, for longer than is waited for progress."""
+    reports = run(
+        """
+        import time
+        from workers.step import Speaker
+        speaker = Speaker(1)
+        ends_at = time.monotonic() + 4
+        while time.monotonic() < ends_at:
+            speaker.progress("score", 0, 9, "frames")
+            time.sleep(0.01)
+        """,
+        no_progress_seconds=2.0,
+    )
+
+    assert reports == [report(0)]
