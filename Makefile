@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# Relative to the checkout: pip takes a space in a path for the end of it.
+export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 VIDEO ?= samples/big-buck-bunny-720p-5s.mp4
@@ -53,7 +54,8 @@ clean: ## Remove the virtual environment and all output
 	rm -rf $(VENV) demo-output pretraining-output var build dist *.egg-info
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@# Without python3-venv, Debian's Python leaves half an environment behind, which must not pass for a whole one.
+	$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
 
 $(VENV)/.service: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[server,worker]'

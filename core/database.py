@@ -112,7 +112,8 @@ class Database:
 def migrate(engine: Engine) -> None:
     """Bring the database's schema to the newest version; does nothing where it is there already."""
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
+    # A % would begin an interpolation.
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER).replace("%", "%%"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -21,7 +21,7 @@ def prepare_valkey(folder: Path, *, port: int, password: str, databases: int = 1
     lines = (
         f"bind {LOOPBACK}",
         f"port {port}",
-        f"dir {json.dumps(str(folder.absolute()))}",
+        f"dir {json.dumps(str(folder.absolute()), ensure_ascii=False)}",
         f"requirepass {password}",
         "appendonly yes",
         "appendfsync everysec",
@@ -32,7 +32,7 @@ def prepare_valkey(folder: Path, *, port: int, password: str, databases: int = 1
     configuration = folder.absolute() / "valkey.conf"
     configuration.unlink(missing_ok=True)
     handle = os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     return [str(get_binary_path()), str(configuration)]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import IntegrityError
 
 from core import api_keys, leases, videos
+from core import database as database_module
 from core.database import Database, make_engine, migrate
 from core.errors import DatabaseUnavailableError
 from core.outbox import TaskMessage
@@ -52,6 +54,17 @@ class TestMigrations:
         video_id = new_video(deployment.database)
         migrate(deployment.database.engine)
         assert task_id_of(deployment.database, video_id, "probe_video")
+
+    def test_from_a_checkout_whose_path_has_a_percent_sign(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkout = tmp_path / "100%(here)s"
+        checkout.symlink_to(database_module.MIGRATIONS_FOLDER.parent)
+        monkeypatch.setattr(database_module, "MIGRATIONS_FOLDER", checkout / "migrations")
+        engine = make_engine(Settings(data_dir=tmp_path))
+        migrate(engine)
+        assert set(Base.metadata.tables) < set(inspect(engine).get_table_names())
+        engine.dispose()
 
 
 class TestTransaction:

@@ -26,12 +26,12 @@ def test_the_server_asks_for_its_password(valkey_server: ValkeyServer) -> None:
 
 
 def test_the_password_is_for_us_alone(tmp_path: Path) -> None:
-    folder = tmp_path / 'a "quoted" folder'
+    folder = tmp_path / 'a "quoted" foldér'
     for password in ("first-secret", "second-secret"):
         program, configuration = prepare_valkey(folder, port=6000, password=password)
         assert password not in program + configuration
         text = Path(configuration).read_text()
         assert f"requirepass {password}" in text
-        assert f"dir {json.dumps(str(folder))}" in text
+        assert f"dir {json.dumps(str(folder), ensure_ascii=False)}" in text
         assert stat.S_IMODE(Path(configuration).stat().st_mode) == 0o600
     assert "first-secret" not in text
