@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from app import embedded, server
 from app.listening import listen, url_of
@@ -18,8 +19,8 @@ from app.supervisor import ServeError
 from core import api_keys
 from core.clock import utc_now
 from core.database import Database, make_engine, migrate
-from core.errors import ServiceError
-from core.settings import load_settings, variable_name
+from core.errors import ServiceError, SettingsError
+from core.settings import Settings, load_settings, variable_name
 
 app = typer.Typer(help="The encoding service.", no_args_is_help=True, pretty_exceptions_enable=False)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
@@ -41,7 +42,7 @@ def serve(
 ) -> None:
     """Run the service. Embedded mode: all of it. Deployed mode: the API alone, on the settings' servers."""
     with _told_errors():
-        settings = load_settings()
+        settings = _load_settings()
         if settings.mode == "embedded":
             if processes != 1:
                 raise ServeError(f"--processes needs {variable_name('mode')}=deployed.")
@@ -59,14 +60,14 @@ def api(
 ) -> None:
     """The API of embedded mode; started by serve, never by hand."""
     with _told_errors():
-        server.serve_embedded(socket.socket(fileno=fd), load_settings(), keys_required=keys_required)
+        server.serve_embedded(socket.socket(fileno=fd), _load_settings(), keys_required=keys_required)
 
 
 @app.command(name="migrate")
 def migrate_database() -> None:
     """Bring the database's schema to the newest version."""
     with _told_errors():
-        engine = make_engine(load_settings())
+        engine = make_engine(_load_settings())
         migrate(engine)
         engine.dispose()
         typer.echo("The database is up to date.")
@@ -101,10 +102,23 @@ def revoke(key_id: Annotated[str, typer.Argument(help="From `keys list`.")]) -> 
     typer.echo(f"Key {key_id} is revoked.", err=True)
 
 
+def _load_settings() -> Settings:
+    """The environment's settings. Raises SettingsError, also for a database URL that SQLAlchemy can't use."""
+    settings = load_settings()
+    try:
+        make_url(settings.effective_database_url).get_dialect().import_dbapi()
+    except (ArgumentError, ImportError):
+        # The error's own words may hold the password.
+        raise SettingsError(
+            f"{variable_name('database_url')} can't be used. Write it as postgresql+psycopg://user:password@host/name."
+        ) from None
+    return settings
+
+
 @contextmanager
 def _database() -> Iterator[Database]:
     with _told_errors():
-        database = Database(make_engine(load_settings()), send=lambda _: None)
+        database = Database(make_engine(_load_settings()), send=lambda _: None)
         try:
             yield database
         finally:
@@ -120,7 +134,13 @@ def _told_errors() -> Iterator[None]:
         sys.exit(f"error: {error.detail}")
     except ServeError as error:
         sys.exit(f"error: {error}")
-    except OperationalError as error:
+    except (OperationalError, ProgrammingError) as error:
         sys.exit(
             f"error: the database can't be used: {error.orig}\nRun `python -m app migrate` first, and check its URL."
+        )
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(
+            f"error: {error.filename}: {error.strerror}. {variable_name('data_dir')} must be a folder to write in."
         )

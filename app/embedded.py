@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 def serve(settings: Settings, *, host: str, port: int, ready_file: Path | None) -> None:
     """Run the service until SIGTERM or SIGINT. Raises ServeError where it can't be started or can't go on."""
     configure_logging(as_json=False)
+    if ready_file is not None and not ready_file.parent.is_dir():
+        raise ServeError(f"There is no folder {ready_file.parent} for --ready-file. Make it, or name another one.")
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with listen(host, port) as listener, _lock(settings.data_dir) as lock, Guard(held_files=(lock,)) as guard:

@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from core.settings import Settings
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 POSTGRESQL_CONNECT_TIMEOUT_SECONDS = 10
+VERSION_TABLE = "alembic_version"
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 
 Sender = Callable[[TaskMessage], None]
@@ -95,14 +96,16 @@ class Database:
             yield session
 
     def check(self) -> None:
-        """Ask the database for an answer. Raises DatabaseUnavailableError."""
+        """Ask the database whether it can be used. Raises DatabaseUnavailableError, also before the first migration."""
         try:
             with self._reading.connect() as connection:
-                connection.execute(text("SELECT 1"))
+                migrated = inspect(connection).has_table(VERSION_TABLE)
         except SQLAlchemyError as error:
             raise DatabaseUnavailableError(
                 "The database does not answer; the service's log has the reason. Try again later."
             ) from error
+        if not migrated:
+            raise DatabaseUnavailableError("The database has no tables yet. Run `python -m app migrate`.")
 
     def close(self) -> None:
         """Give all connections back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Literal
 
@@ -22,6 +23,7 @@ CHECK_SECONDS = 3.0
 """A part that takes longer to answer counts as not ready."""
 
 router = APIRouter(tags=["health"])
+log = logging.getLogger(__name__)
 
 
 class Liveness(BaseModel):
@@ -90,5 +92,6 @@ async def _failure_of(check: Callable[[], None], limiter: CapacityLimiter) -> st
     except TimeoutError:
         return f"no answer within {CHECK_SECONDS:.0f} seconds"
     except ServiceError as error:
+        log.warning("not ready: %s", error.detail, exc_info=error.__cause__)
         return error.title
     return None

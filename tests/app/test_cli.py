@@ -13,6 +13,7 @@ from core.database import Database, make_engine
 from core.errors import InvalidApiKeyError
 from core.settings import Settings
 from tests.deployments import Deployment
+from tests.servers import PostgresqlServer
 
 
 def run(deployment: Deployment, *arguments: str) -> str:
@@ -50,6 +51,10 @@ class TestKeys:
     def test_before_the_migration(self, tmp_path: Path) -> None:
         assert "python -m app migrate" in run_in_vain("keys", "list", STDO_DATA_DIR=str(tmp_path))
 
+    def test_before_the_migration_of_a_postgresql(self, postgresql_server: PostgresqlServer) -> None:
+        said = run_in_vain("keys", "create", "me", STDO_DATABASE_URL=postgresql_server.url("postgres"))
+        assert "python -m app migrate" in said
+
 
 class TestMigrate:
     def test_makes_the_schema_and_may_be_repeated(self, tmp_path: Path) -> None:
@@ -67,8 +72,30 @@ class TestMigrate:
         assert "the database can't be used" in said
         assert "secret" not in said
 
+    @pytest.mark.parametrize(
+        "url", ["a word", "nothing://me:secret@host/name", "postgresql+psycopg2://me:secret@host/name"]
+    )
+    def test_a_url_that_is_none(self, url: str) -> None:
+        said = run_in_vain("migrate", STDO_DATABASE_URL=url)
+        assert "STDO_DATABASE_URL" in said
+        assert "postgresql+psycopg://" in said
+        assert "secret" not in said
+
+    def test_a_data_folder_that_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        assert "STDO_DATA_DIR" in run_in_vain("migrate", STDO_DATA_DIR=str(tmp_path / "file"))
+
 
 class TestServe:
+    def test_a_data_folder_that_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        assert "STDO_DATA_DIR" in run_in_vain("serve", STDO_DATA_DIR=str(tmp_path / "file"))
+
+    def test_a_ready_file_in_no_folder(self, tmp_path: Path) -> None:
+        ready_file = tmp_path / "absent" / "ready.json"
+        said = run_in_vain("serve", "--ready-file", str(ready_file), STDO_DATA_DIR=str(tmp_path))
+        assert f"no folder {ready_file.parent}" in said
+
     def test_settings_that_are_missing_are_named(self) -> None:
         said = run_in_vain("serve", STDO_MODE="deployed")
         assert "STDO_DATABASE_URL" in said

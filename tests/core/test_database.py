@@ -6,6 +6,7 @@ from threading import Event, Thread
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import SecretStr
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import IntegrityError
 
@@ -18,6 +19,7 @@ from core.settings import Settings
 from core.tables import Base
 from tests.core.samples import NOON, new_video, task_id_of
 from tests.deployments import Deployment
+from tests.servers import PostgresqlServer
 
 
 class InterruptedTestError(Exception):
@@ -152,6 +154,16 @@ def test_postgresql_gives_a_silent_network_up_long_before_a_lease_is_lost(deploy
 class TestCheck:
     def test_of_a_database_that_answers(self, deployment: Deployment) -> None:
         deployment.database.check()
+
+    def test_of_one_that_was_never_migrated(self, tmp_path: Path, postgresql_server: PostgresqlServer) -> None:
+        for settings in (
+            Settings(data_dir=tmp_path),
+            Settings(database_url=SecretStr(postgresql_server.url("postgres"))),
+        ):
+            database = Database(make_engine(settings), send=lambda _: None)
+            with pytest.raises(DatabaseUnavailableError, match="python -m app migrate"):
+                database.check()
+            database.close()
 
     def test_of_one_that_does_not(self) -> None:
         settings = Settings(database_url="postgresql+psycopg://stdo@127.0.0.1:9/stdo")
