@@ -13,6 +13,7 @@ from typing import Annotated
 import httpx
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from stdo._cli_output import FAILED, UsageError, console, messages, print_json, told_errors
 from stdo._cli_service import KEY_VARIABLE, URL_VARIABLE, AsJson
@@ -90,7 +91,8 @@ def info(place: BundlePlace, api_key: BundleKey = None, as_json: AsJson = False)
             return
         table = Table(box=None, show_header=False)
         for name, value in _described(manifest).items():
-            table.add_row(name, value)
+            # As text: a manifest may hold what rich would take for markup.
+            table.add_row(name, Text(value))
         for part in (table, "", bytes_table(manifest, byte_counts), "", quality_table(manifest.quality)):
             console().print(part)
 

@@ -81,7 +81,7 @@ class HttpFiles:
 
     def __init__(self, url: str, *, cache_folder: Path | None, http: httpx.Client | None) -> None:
         """`url` is the bundle's folder, or its manifest."""
-        self._url = url if url.endswith(f"/{MANIFEST_NAME}") else f"{url.rstrip('/')}/{MANIFEST_NAME}"
+        self._url = url if _names_manifest(url) else f"{url.rstrip('/')}/{MANIFEST_NAME}"
         self._owns_http = http is None
         self._http = http or httpx.Client(timeout=_TIMEOUT_SECONDS)
         self._folder = cache_folder or Path(tempfile.mkdtemp(prefix="stdo-"))
@@ -105,6 +105,15 @@ class HttpFiles:
 
     def verified_path(self, file: FileEntry) -> Path:
         """See BundleFiles. Raises DamagedBundleError, TransferError."""
+        try:
+            return self._cached_path(file)
+        except OSError as error:
+            raise TransferError(
+                f"{file.path} of the bundle can't be kept in {self._folder} ({error.strerror}). "
+                "Make room there, or give another cache folder."
+            ) from error
+
+    def _cached_path(self, file: FileEntry) -> Path:
         target = self._folder / file.sha256
         if target.is_file() and _sha256(target) == file.sha256:
             return target
@@ -148,6 +157,11 @@ class HttpFiles:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TransferError(f"{url} can't be fetched: {error}. Check the address, or try again.") from error
+
+
+def _names_manifest(url: str) -> bool:
+    """Whether a URL is a manifest's, with or without a query, rather than a folder's."""
+    return url.partition("?")[0].endswith(f"/{MANIFEST_NAME}")
 
 
 def _check_status(response: httpx.Response, url: str) -> None:

@@ -19,6 +19,8 @@ SEGMENT_MAX_NUMBERS = 1 << 26
 """Numbers in one segment of the patch index: what a reader must be ready to hold in memory."""
 NETWORK_CODING = "onnx"
 PATCH_INDEX_CODING = "delta-zlib"
+_FIELDS_OF_KNOWN_VALUES = frozenset({"channels", "codec", "edge", "matrix", "range", "scale"})
+"""docs/FORMAT.md, section 3.1, but for what _check_codings looks at."""
 _SHOWN_FAULTS = 5
 
 
@@ -28,7 +30,8 @@ def parse_manifest(data: bytes) -> Manifest:
     Raises:
         NotAManifestError: the bytes are no bundle manifest.
         UnsupportedVersionError: its major version is unknown.
-        UnsupportedCodingError: weights or patch index are written, or networks are fed, in a way unknown here.
+        UnsupportedCodingError: weights or patch index are written, or networks are fed, in a way unknown here;
+            or another field on which restoring depends has an unknown value.
         InvalidManifestError: it breaks a rule of the format.
     """
     try:
@@ -43,6 +46,7 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data, strict=True)
     except ValidationError as error:
+        _check_known_values(error)
         raise InvalidManifestError(_summary([_fault(detail) for detail in error.errors()])) from error
     if faults := list(_broken_rules(manifest)):
         raise InvalidManifestError(_summary(faults))
@@ -51,11 +55,12 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def _check_version(version: object) -> None:
     major, _, minor = version.partition(".") if isinstance(version, str) else ("", "", "")
-    if not (major.isdecimal() and minor.isdecimal()):
+    if not isinstance(version, str) or not (major.isdecimal() and minor.isdecimal()):
         raise InvalidManifestError(f"The manifest breaks the format: format_version is {version!r}, not like 1.0.")
-    if int(major) != FORMAT_MAJOR_VERSION:
+    # Compared as text: Python refuses to read numbers of thousands of digits.
+    if major.lstrip("0") != str(FORMAT_MAJOR_VERSION):
         raise UnsupportedVersionError(
-            f"The bundle has format version {version}; this library reads version {FORMAT_MAJOR_VERSION}. "
+            f"The bundle has format version {version:.20}; this library reads version {FORMAT_MAJOR_VERSION}. "
             "Update the stdo package."
         )
 
@@ -79,6 +84,15 @@ def _check_codings(document: dict[str, Any]) -> None:
             raise UnsupportedCodingError(
                 f"The patch index is written as {coding!r}; this reader knows {PATCH_INDEX_CODING!r}. "
                 "Update the stdo package."
+            )
+
+
+def _check_known_values(error: ValidationError) -> None:
+    """Raise UnsupportedCodingError where a field on which restoring depends has a value that a later minor may add."""
+    for detail in error.errors():
+        if detail["type"] == "literal_error" and detail["loc"][-1] in _FIELDS_OF_KNOWN_VALUES:
+            raise UnsupportedCodingError(
+                f"The bundle has a value that this reader doesn't know: {_fault(detail)}. Update the stdo package."
             )
 
 

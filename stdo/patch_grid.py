@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ Image = npt.NDArray[np.uint8]
 
 def low_res_size(display_size: int, scale: int) -> int:
     """The even low-resolution size that covers `display_size` high-resolution pixels."""
-    return 2 * ceil(display_size / (2 * scale))
+    return 2 * _divide_up(display_size, 2 * scale)
 
 
 def make_patch_grid(*, lr_width: int, lr_height: int, patch_width: int, patch_height: int, halo: int) -> PatchGrid:
@@ -24,10 +23,15 @@ def make_patch_grid(*, lr_width: int, lr_height: int, patch_width: int, patch_he
     return PatchGrid(
         patch_width=patch_width,
         patch_height=patch_height,
-        columns=ceil(lr_width / patch_width),
-        rows=ceil(lr_height / patch_height),
+        columns=_divide_up(lr_width, patch_width),
+        rows=_divide_up(lr_height, patch_height),
         halo=halo,
     )
+
+
+def _divide_up(number: int, by: int) -> int:
+    """Exact for whole numbers of any size, unlike ceil(number / by)."""
+    return -(-number // by)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,8 +71,10 @@ def seek_frame(container: InputContainer, stream: VideoStream, first_frame: int)
         raise FrameRangeError(f"Frame {first_frame} is beyond the video's {len(timestamps)} frames.")
     first_pts = timestamps[first_frame]
     # A container seeks by decoding time, which is earlier than presentation; the key frame's own one hits it exactly.
-    start = max(dts for pts, dts, is_key in packets if is_key and dts is not None and pts <= first_pts)
-    container.seek(start, stream=stream, backward=True)
+    starts = [dts for pts, dts, is_key in packets if is_key and dts is not None and pts <= first_pts]
+    if not starts:
+        raise VideoError(f"The video has no key frame from which frame {first_frame} can be decoded.")
+    container.seek(max(starts), stream=stream, backward=True)
     return first_pts
 
 

@@ -132,7 +132,9 @@ def test_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
         bundle.path(bundle.manifest.networks[0])
 
 
-@pytest.mark.parametrize("address", ["/bundle", "/bundle/", "/bundle/manifest.json", "/moved/manifest.json"])
+@pytest.mark.parametrize(
+    "address", ["/bundle", "/bundle/", "/bundle/manifest.json", "/bundle/manifest.json?a=b", "/moved/manifest.json"]
+)
 def test_bundle_is_restored_from_a_url(address: str, site: Site) -> None:
     with stdo.open_bundle(site.url + address) as bundle, stdo.open_bundle(GOLDEN / "rgb") as local:
         for frame, expected in zip(stdo.reconstruct(bundle), stdo.reconstruct(local), strict=True):
@@ -181,6 +183,15 @@ def test_tampered_download_is_refused_and_not_kept(tamper: object, site: Site, f
         with pytest.raises(DamagedBundleError, match=r"low_res\.mp4 differs"):
             bundle.path(bundle.manifest.low_res)
         assert not list((tmp_path / "cache").iterdir())
+
+
+def test_cache_folder_that_is_none_is_named(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with (
+        stdo.open_bundle(f"{site.url}/bundle", cache_folder=tmp_path / "cache") as bundle,
+        pytest.raises(TransferError, match=r"can't be kept in .*cache.* give another cache folder"),
+    ):
+        bundle.path(bundle.manifest.low_res)
 
 
 def test_url_without_a_bundle_is_named(site: Site) -> None:

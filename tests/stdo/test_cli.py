@@ -211,6 +211,15 @@ def test_info_of_a_folder_and_of_a_url(stdo: RunStdo, service: ScriptedService, 
     assert document["manifest"]["bundle_id"] == "test-bundle"
 
 
+def test_info_shows_what_a_manifest_says_as_it_is(stdo: RunStdo, bundle_folder: Path, tmp_path: Path) -> None:
+    manifest = json.loads((bundle_folder / "manifest.json").read_text())
+    manifest["source"]["container"] = "[/bold] mp4"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    told = stdo("info", tmp_path)
+    assert told.code == 0
+    assert "in [/bold] mp4" in told.out
+
+
 def test_the_key_is_not_sent_to_other_places(
     stdo: RunStdo, service: ScriptedService, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,18 +6,22 @@ import subprocess
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import av
 import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.container import InputContainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdo.errors import FrameRangeError, VideoError
 from stdo.frames import YuvFrame, decode_video, rgb_to_luma, rgb_to_yuv, yuv_to_rgb
 from stdo.manifest import Colour
+from stdo.video_reader import open_low_res, seek_frame
 from tests.stdo.bundles import make_picture, moving_frames, random_frame, write_low_res
 
 LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
@@ -221,6 +225,18 @@ def test_decoding_from_beyond_the_end_is_refused(reordered_video: tuple[Path, li
     path, _ = reordered_video
     with pytest.raises(FrameRangeError, match="21 frames"):
         next(decode_video(path, first_frame=21))
+
+
+def test_stream_without_a_key_frame_is_refused(reordered_video: tuple[Path, list[Fraction]]) -> None:
+    path, _ = reordered_video
+    with open_low_res(path) as container:
+        stream = container.streams.video[0]
+        packets = list(container.demux(stream))
+        for packet in packets:
+            packet.is_keyframe = False
+        keyless = cast(InputContainer, SimpleNamespace(demux=lambda _: packets))
+        with pytest.raises(VideoError, match="no key frame from which frame 3"):
+            seek_frame(keyless, stream, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"#EXTM3U\nhttp://127.0.0.1/x.ts\n", b"\0" * 4096])

@@ -74,10 +74,10 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
         parse_manifest(data)
 
 
-@pytest.mark.parametrize("version", ["2.0", "10.3"])
+@pytest.mark.parametrize("version", ["2.0", "10.3", "9" * 5000 + ".0"])
 def test_unknown_major_version_is_refused_before_anything_else(version: str) -> None:
     data = json.dumps({"format": "stdo-bundle", "format_version": version}).encode()
-    with pytest.raises(UnsupportedVersionError, match=rf"format version {version}.*Update the stdo package"):
+    with pytest.raises(UnsupportedVersionError, match=rf"format version {version[:18]}.*Update the stdo package"):
         parse_manifest(data)
 
 
@@ -121,16 +121,14 @@ def _set(*keys: str | int, value: object) -> Change:
         (_set("format_version", value="1"), "format_version is '1'"),
         (_set("format_version", value=1.0), "format_version is 1.0"),
         (lambda document: document.pop("picture"), "picture: Field required"),
-        (_set("picture", "scale", value=5), "picture.scale"),
         (_set("picture", "display_width", value="37"), "picture.display_width"),
         (_set("picture", "display_width", value=41), "picture: the low-resolution size .* is 22x12"),
         (_set("picture", "lr_height", value=14), "is 20x12"),
         (_set("picture", "average_frame_rate", "numerator", value=0), "average_frame_rate.numerator"),
         (_set("patch_grid", "columns", value=2), "3 columns and 3 rows"),
-        (_set("patch_grid", "edge", value="reflect"), "patch_grid.edge"),
+        (_set("picture", "lr_width", value=2 * 10**400), "is 20x12"),
         (_set("networks", value=[]), "networks"),
         (_set("networks", 1, "channels", value="luma"), "read the same channels"),
-        (_set("networks", 0, "channels", value="cmyk"), "networks.0.channels"),
         (_set("networks", 0, "sha256", value="A" * 64), "networks.0.sha256"),
         (_set("patch_index", "segments", 1, "first_frame", value=3), "starts at frame 3, not 2"),
         (_set("patch_index", "segments", 1, "frame_count", value=3), "end at frame 5 of 4"),
@@ -143,6 +141,23 @@ def _set(*keys: str | int, value: object) -> Change:
 def test_broken_rule_is_named(change: Change, message: str) -> None:
     with pytest.raises(InvalidManifestError, match=message):
         parse_manifest(_changed(change))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("picture", "scale"),
+        ("picture", "colour", "matrix"),
+        ("picture", "colour", "range"),
+        ("patch_grid", "edge"),
+        ("networks", 0, "channels"),
+        ("low_res", "codec"),
+    ],
+)
+def test_unknown_value_of_what_restoring_depends_on_is_refused(place: tuple[str | int, ...]) -> None:
+    field = r"\.".join(str(part) for part in place)
+    with pytest.raises(UnsupportedCodingError, match=rf"{field}: .*Update the stdo package"):
+        parse_manifest(_changed(_set(*place, value="novelty")))
 
 
 @pytest.mark.parametrize(
