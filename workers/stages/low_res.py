@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import zip_longest
 from math import ceil
@@ -60,7 +61,7 @@ def encode_low_res(
     output = _output(source, info, picture, settings.low_res, out)
     frame_count = info.source.frame_count
     (program or FFmpeg()).run(output, lambda done: report("low_res", min(done, frame_count), frame_count, "frames"))
-    _check_frames(out, info)
+    _check_frames(out, info, sign_of_life=lambda: report("low_res", frame_count, frame_count, "frames"))
     report("low_res", frame_count, frame_count, "frames")
     codec = settings.low_res.codec
     return LowResVideo(
@@ -141,8 +142,12 @@ def _timescale(info: SourceInfo) -> int:
     return ticks * ceil(_COARSEST_TIMESCALE / ticks)
 
 
-def _check_frames(low_res: Path, info: SourceInfo) -> None:
-    """Compare the frames that a client will see with the source's: as many, each at its time (or the nearest tick)."""
+def _check_frames(low_res: Path, info: SourceInfo, *, sign_of_life: Callable[[], None]) -> None:
+    """Compare the frames that a client will see with the source's: as many, each at its time (or the nearest tick).
+
+    Args:
+        sign_of_life: called after every frame.
+    """
     tolerance = Fraction(1, 2 * _FINEST_TIMESCALE) if info.tick.denominator > _FINEST_TIMESCALE else Fraction(0)
     for number, (wanted, frame) in enumerate(zip_longest(info.frame_times(), decode_video(low_res))):
         if wanted is None or frame is None:
@@ -155,3 +160,4 @@ def _check_frames(low_res: Path, info: SourceInfo) -> None:
                 f"Frame {number} of the low-resolution stream is shown at {float(frame.time):.6f} s, but at "
                 f"{float(wanted):.6f} s in the source. Encode it anew with regular timestamps, then upload it again."
             )
+        sign_of_life()
