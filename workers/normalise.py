@@ -9,7 +9,7 @@ from typing import Literal
 
 from stdo.manifest import Colour, Normalisation
 from workers.colour import colour_parameters, convert_colour
-from workers.errors import PictureTooSmallError
+from workers.errors import PictureTooSmallError, VideoTooLargeError
 from workers.ffmpeg import FFmpeg, VideoFilter
 from workers.orientation import Orientation, read_orientation
 from workers.source_file import ReadSource
@@ -17,6 +17,8 @@ from workers.timeline import Timeline
 
 _SMALLEST_SIDE = 16
 """Pixels; below that there is nothing to restore."""
+_LARGEST_SIDE = 16384
+"""Pixels: the most that a manifest can state (docs/FORMAT.md)."""
 
 _LARGEST_PIXEL_ASPECT = 4
 """A sample aspect ratio beyond this, or below its inverse, is taken for a mistake."""
@@ -34,22 +36,21 @@ class NormalisedPicture:
     notes: tuple[Normalisation, ...]
 
 
-def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg) -> NormalisedPicture:
+def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg, *, max_pixels_per_frame: int) -> NormalisedPicture:
     """Decide what to do to each frame.
 
+    Args:
+        max_pixels_per_frame: that the picture may have once its pixels are square.
+
     Raises:
-        UnsupportedColourError, PictureTooSmallError
+        UnsupportedColourError, PictureTooSmallError, VideoTooLargeError
     """
     frames = read.frame_format
     orientation = read_orientation(frames.display_matrix)
     width, height, is_stretched = _square_pixel_size(frames.width, frames.height, read.sample_aspect_ratio)
-    conversion = convert_colour(frames, video_codec=read.video_codec, width=width, height=height, program=program)
     display_width, display_height = (height, width) if orientation.swaps_sides else (width, height)
-    if min(width, height) < _SMALLEST_SIDE:
-        raise PictureTooSmallError(
-            f"The picture is {display_width}x{display_height}, and this service takes at least {_SMALLEST_SIDE} pixels "
-            "a side. Scale it up first."
-        )
+    _check_size(display_width, display_height, max_pixels=max_pixels_per_frame)
+    conversion = convert_colour(frames, video_codec=read.video_codec, width=width, height=height, program=program)
     deinterlacing = (
         # One frame for each frame, and only frames that say they are interlaced.
         [VideoFilter(name="bwdif", options={"mode": "send_frame", "parity": "auto", "deint": "interlaced"})]
@@ -79,6 +80,20 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg) -> Normalis
             *_stream_notes(read),
         ),
     )
+
+
+def _check_size(width: int, height: int, *, max_pixels: int) -> None:
+    """Of the picture with square pixels, which may be larger than the coded one that reading has checked."""
+    if min(width, height) < _SMALLEST_SIDE:
+        raise PictureTooSmallError(
+            f"The picture is {width}x{height}, and this service takes at least {_SMALLEST_SIDE} pixels a side. "
+            "Scale it up first."
+        )
+    if max(width, height) > _LARGEST_SIDE or width * height > max_pixels:
+        raise VideoTooLargeError(
+            f"The picture is {width}x{height} with square pixels, and this service takes at most {max_pixels} pixels, "
+            f"and {_LARGEST_SIDE} a side. Scale it down first."
+        )
 
 
 def _square_pixel_size(width: int, height: int, aspect: Fraction) -> tuple[int, int, bool]:

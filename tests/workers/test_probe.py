@@ -11,7 +11,7 @@ from stdo.manifest import Colour, Rational
 from stdo.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
 from tests.workers.sources import codes, probe
-from workers.errors import RefusedSourceError
+from workers.errors import RefusedSourceError, VideoTooLargeError
 from workers.stages.probe import SourceInfo, SourceLimits, probe_source
 
 ASSUMED = "colour_assumed"
@@ -327,6 +327,22 @@ def test_a_bomb_is_refused_before_it_is_decoded(clips: ClipMaker) -> None:
     with pytest.raises(RefusedSourceError, match="4096x2400") as caught:
         probe(bomb)
     assert caught.value.type == "video_too_large"
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "max_pixels", "squared"),
+    [
+        ("20000x400", "1", 4096 * 2304, "20000x400"),
+        ("5000x400", "4", 4096 * 2304, "20000x400"),
+        ("96x80", "2", 2 * 96 * 80 - 1, "192x80"),
+    ],
+)
+def test_a_picture_is_measured_once_its_pixels_are_square(
+    clips: ClipMaker, size: str, aspect: str, max_pixels: int, squared: str
+) -> None:
+    wide = clips.make("wide.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size=size, frames=1, filters=f"setsar={aspect}")
+    with pytest.raises(VideoTooLargeError, match=f"The picture is {squared} with square pixels"):
+        probe(wide, max_pixels_per_frame=max_pixels)
 
 
 def test_a_picture_that_grows_beyond_its_header_is_not_decoded(clips: ClipMaker, tmp_path: Path) -> None:

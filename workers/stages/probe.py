@@ -89,7 +89,7 @@ def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program:
     """
     read = read_source(path, limits, report)
     timeline = make_timeline(read.times, read.frame_count)
-    picture = normalise(read, timeline, program or FFmpeg())
+    picture = normalise(read, timeline, program or FFmpeg(), max_pixels_per_frame=limits.max_pixels_per_frame)
     return SourceInfo(
         source=_source(path, read, timeline, picture),
         display_width=picture.width,
