@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from workers.errors import EncodingError
+
+class DeviceUnavailableError(RuntimeError):
+    """The worker's settings name a device that its machine doesn't have: no fault of the job."""
 
 
-class DeviceUnavailableError(EncodingError):
-    """The settings name a device that this machine doesn't have."""
-
-    type = "device_unavailable"
-    title = "The device is not available"
+_REMEDY = "set STDO_DEVICE to auto"
 
 
 def select_device(name: str) -> torch.device:
@@ -25,11 +23,11 @@ def select_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceUnavailableError(f"{name!r} is no device; use auto, cpu, cuda or cuda:<number>.") from error
+        raise DeviceUnavailableError(f"{name!r} is no device; {_REMEDY}, cpu, cuda or cuda:<number>.") from error
     if device.type not in ("cpu", "cuda"):
-        raise DeviceUnavailableError(f"{name!r} is not supported; use auto, cpu, cuda or cuda:<number>.")
+        raise DeviceUnavailableError(f"{name!r} is not supported; {_REMEDY}, cpu, cuda or cuda:<number>.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceUnavailableError(f"There is no {name} here; use auto to take what the machine has.")
+        raise DeviceUnavailableError(f"There is no {name} here; {_REMEDY} to take what the machine has.")
     return device
 
 

@@ -44,12 +44,14 @@ def prepare(
         The plan; its `used_network_count` says how many networks there are to train.
     """
     files = WorkFolder(root=work)
+    # First of all: a device that isn't there shall fail before an hour of encoding.
+    torch_device = select_device(device)
     info = probe_source(source, limits=limits, report=report, program=ffmpeg)
     files.source_info.write_text(info.model_dump_json())
     low_res = encode_low_res(source, info, settings, files.low_res, report, program=ffmpeg)
     files.low_res_info.write_text(low_res.model_dump_json())
     video = VideoFiles(source=source, low_res=files.low_res, info=info, ffmpeg=ffmpeg)
-    scores = score_patches(video, settings, device=select_device(device), report=report)
+    scores = score_patches(video, settings, device=torch_device, report=report)
     scores.save(files.scores)
     plan = plan_chunks(scores, settings)
     plan.save(files.plan)

@@ -12,9 +12,12 @@ import stdo
 from stdo.frames import yuv_to_rgb
 from tests.clips import LOSSLESS, ClipMaker
 from tests.workers.pipeline_runs import CREATED_AT, Run, encode, settings_of
+from tests.workers.sources import silent
+from workers import pipeline
+from workers.device import DeviceUnavailableError
 from workers.ffmpeg import FFmpeg
 from workers.source_frames import read_source_frames
-from workers.stages.probe import SourceInfo
+from workers.stages.probe import SourceInfo, SourceLimits
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,14 @@ def test_a_bundle_opens_verifies_and_beats_what_it_is_compared_with(run: Run) ->
     assert quality.restored.ssim_y > quality.bicubic.ssim_y
     assert quality.precision_loss.frames_measured == 2
     assert abs(quality.precision_loss.psnr_y_db) < 0.3
+
+
+def test_a_device_that_is_not_there_is_found_before_anything_is_encoded(tmp_path: Path, clip: Path) -> None:
+    with pytest.raises(DeviceUnavailableError):
+        pipeline.prepare(
+            clip, settings_of(), tmp_path, device="cuda:99", limits=SourceLimits(), ffmpeg=FFmpeg(), report=silent
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_manifests_figures_are_those_of_the_restored_frames(stdo_run: Run) -> None:
