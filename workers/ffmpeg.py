@@ -137,9 +137,12 @@ class FFmpeg:
             FFmpegTimedOutError, FFmpegKilledError, FFmpegMissingError, OSError: as `run`.
         """
         with self._started(output) as child:
-            while block := _read_block(child, block_bytes):
+            while len(block := _read_block(child, block_bytes)) == block_bytes:
                 child.made_progress()
                 yield block
+        # Judged after the exit status, which tells whether somebody killed ffmpeg.
+        if block:
+            raise FFmpegFailedError(f"FFmpeg stopped in the middle of a frame. {_last_words(child)}")
 
     @contextmanager
     def _started(self, output: Any) -> Iterator[Child]:
@@ -167,14 +170,12 @@ class FFmpeg:
 
 
 def _read_block(child: Child, block_bytes: int) -> bytearray:
-    """The next block, or an empty one at the end."""
+    """The next block; at the end of the output what is left of it, or nothing."""
     block = bytearray(block_bytes)
     rest = memoryview(block)
     while rest and (count := child.read_into(rest)):
         rest = rest[count:]
-    if rest and len(rest) < block_bytes:
-        raise FFmpegFailedError(f"FFmpeg stopped in the middle of a frame. {_last_words(child)}")
-    return bytearray() if rest else block
+    return block[: block_bytes - len(rest)] if rest else block
 
 
 def _failure(status: int, child: Child) -> Exception:

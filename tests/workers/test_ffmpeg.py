@@ -107,6 +107,14 @@ def test_trouble_of_the_machine_is_not_blamed_on_the_video(tmp_path: Path, scrip
         assert caught.value.errno == errno.ENOSPC
 
 
+def test_a_program_killed_in_the_middle_of_a_frame_is_not_blamed_on_the_video(tmp_path: Path) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nprintf half\nkill -9 $$\n")
+    program.chmod(0o755)
+    with pytest.raises(FFmpegKilledError):
+        list(FFmpeg(executable=program).read_blocks(_raw_pipe(frames=1), FRAME_BYTES))
+
+
 def test_a_missing_program_is_not_blamed_on_the_video(tmp_path: Path) -> None:
     program = FFmpeg(executable=tmp_path / "ffmpeg")
     with pytest.raises(FFmpegMissingError, match="ffmpeg_path"):
