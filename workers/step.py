@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -25,6 +26,7 @@ from workers.work_folder import WorkFolder
 PROGRESS_SECONDS = 0.5
 """Shortest distance of two lines, the first and the last report of a stage apart."""
 PROBE_MEMORY_BYTES = 8 * 2**30
+OUT_OF_MEMORY_FILE = Path("/proc/self/oom_score_adj")
 OUT_OF_MEMORY_SCORE = 500
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -35,7 +37,8 @@ def run_step(spec_path: Path) -> int:
     faulthandler.enable()
     speaker = Speaker(_take_over_stdout())
     Thread(target=_watch_lifeline, name="lifeline", daemon=True).start()
-    _limit_process()
+    _forbid_core_dumps()
+    be_first_out_of_memory()
     spec = SPEC.validate_json(spec_path.read_bytes())
     try:
         if isinstance(spec, ProbeStep):
@@ -93,12 +96,17 @@ def _watch_lifeline() -> None:
     os._exit(1)
 
 
-def _limit_process() -> None:
-    """No core dumps of users' videos, and the first to go where memory runs out, before any server of the machine."""
+def _forbid_core_dumps() -> None:
+    """They would hold users' videos."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    score = Path("/proc/self/oom_score_adj")
-    if score.exists():
-        score.write_text(str(OUT_OF_MEMORY_SCORE))
+
+
+def be_first_out_of_memory() -> None:
+    """Be the first to go where memory runs out, before any server of the machine."""
+    # A container may have put the score higher already, which only root may undo. Nothing depends on it.
+    with suppress(OSError):
+        if int(OUT_OF_MEMORY_FILE.read_text()) < OUT_OF_MEMORY_SCORE:
+            OUT_OF_MEMORY_FILE.write_text(str(OUT_OF_MEMORY_SCORE))
 
 
 def _limit_memory(byte_count: int) -> None:

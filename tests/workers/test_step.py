@@ -165,6 +165,20 @@ class TestSpeaker:
         assert all(line == {"alive": True} for line in others)
 
 
+@pytest.mark.parametrize(("before", "after"), [("0\n", "500"), ("500\n", "500\n"), ("1000\n", "1000\n"), (None, None)])
+def test_the_score_of_the_out_of_memory_killer_is_only_ever_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, after: str | None
+) -> None:
+    file = tmp_path / "oom_score_adj"
+    if before is not None:
+        file.write_text(before)
+    monkeypatch.setattr(step, "OUT_OF_MEMORY_FILE", file)
+
+    step.be_first_out_of_memory()
+
+    assert (file.read_text() if file.exists() else None) == after
+
+
 def test_every_spec_survives_its_file(tmp_path: Path) -> None:
     common = {"source": tmp_path / "source", "work": tmp_path, "ffmpeg_path": None}
     settings = resolve_settings("fast", TINY)
