@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from core.recipes import EncodingSettings
 from models.cost import multiply_accumulates, parameter_count
 from stdo.manifest import FileEntry, Network, PatchIndex, PatchIndexSegment, Picture
 from stdo.patch_index import encode_segment
+from workers.file_hash import file_sha256
 from workers.onnx_graph import network_to_onnx
 from workers.progress import Progress
 from workers.stages.chunks import IndexArray
@@ -63,9 +63,7 @@ def export_patch_index(network_of_patch: IndexArray, picture: Picture, bundle: P
 
 def file_entry(bundle: Path, path: Path) -> FileEntry:
     """What the manifest says of a file in the bundle's folder."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileEntry(path=path.relative_to(bundle).as_posix(), byte_count=path.stat().st_size, sha256=sha256)
+    return FileEntry(path=path.relative_to(bundle).as_posix(), byte_count=path.stat().st_size, sha256=file_sha256(path))
 
 
 def _network_entry(trained: TrainedNetwork, settings: EncodingSettings, file: FileEntry) -> Network:

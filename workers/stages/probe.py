@@ -5,7 +5,6 @@ Everything here is found by decoding the whole file once; headers lie.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stdo.manifest import Colour, Picture, Rational, Source
 from stdo.patch_grid import low_res_size
 from workers.ffmpeg import FFmpeg, VideoFilter
+from workers.file_hash import file_sha256
 from workers.frame_tally import SourceLimits as SourceLimits
 from workers.normalise import NormalisedPicture, normalise
 from workers.progress import Progress
@@ -105,10 +105,8 @@ def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program:
 
 
 def _source(path: Path, read: ReadSource, timeline: Timeline, picture: NormalisedPicture) -> Source:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Source(
-        sha256=sha256,
+        sha256=file_sha256(path),
         byte_count=path.stat().st_size,
         container=read.container,
         video_codec=read.video_codec,

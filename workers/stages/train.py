@@ -15,6 +15,7 @@ from models.general import general_network_sha256, load_general_network
 from models.registry import build_network, find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
 from workers.device import device_name
+from workers.file_hash import file_sha256
 from workers.frame_pairs import VideoFiles, patch_grid
 from workers.overfitting import CheckpointPlan, Schedule, overfit
 from workers.progress import Progress
@@ -92,7 +93,7 @@ def run_fingerprint(video: VideoFiles, plan: ChunkPlan, settings: EncodingSettin
         "network": network_index,
         "general_network": general,
         "source": video.info.source.sha256,
-        "low_res": hashlib.sha256(video.low_res.read_bytes()).hexdigest(),
+        "low_res": file_sha256(video.low_res),
         "plan": hashlib.sha256(plan.chunk_of_patch.tobytes() + plan.network_of_patch.tobytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
