@@ -45,6 +45,20 @@ class FrameMismatchError(EncodingError):
     title = "The video does not decode the same way twice"
 
 
+class TrainingDivergedError(EncodingError):
+    """A network's weights are no numbers any more."""
+
+    type = "training_diverged"
+    title = "The training of a network diverged"
+
+
+class TooManyPatchesError(EncodingError):
+    """The video has more patches than can be scored and grouped in memory."""
+
+    type = "too_many_patches"
+    title = "The video has too many patches"
+
+
 class RefusedSourceError(EncodingError):
     """Base of what can't be encoded at all: trying again changes nothing."""
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from workers.checkpoints import resume_checkpoint, save_checkpoint
 from workers.device import has_native_bfloat16
+from workers.errors import TrainingDivergedError
 from workers.training_patches import TrainingPatches
 
 _ADAM_BETAS = (0.9, 0.999)
@@ -96,6 +97,9 @@ def overfit(
     Args:
         overhang: what the halo gives, in high-resolution pixels on each side: outside the loss.
         report: called after every step with the number of steps done.
+
+    Raises:
+        TrainingDivergedError: the weights are no finite numbers any more.
     """
     network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, betas=_ADAM_BETAS, eps=1e-8)
@@ -112,9 +116,19 @@ def overfit(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if time.monotonic() - last_saved >= checkpoints.interval_seconds:
+            _check_finite(network, step + 1)
             save_checkpoint(checkpoints.path, network, optimizer, step=step + 1, fingerprint=checkpoints.fingerprint)
             last_saved = time.monotonic()
         report(step + 1)
+    _check_finite(network, schedule.steps)
+
+
+def _check_finite(network: nn.Module, step: int) -> None:
+    """Look at all weights: now and then only, since a GPU is waited for. Once not a number, they stay so."""
+    if not all(bool(weights.isfinite().all()) for weights in network.parameters()):
+        raise TrainingDivergedError(
+            f"After {step} steps the weights are no finite numbers any more. Lower training.learning_rate."
+        )
 
 
 def _forward(network: nn.Module, device: torch.device, *, steps: int) -> dict[bool, Callable[[Tensor], Tensor]]:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from models.registry import build_network
 from models.weight_norm import add_weight_norm
+from workers.errors import TrainingDivergedError
 from workers.overfitting import CheckpointPlan, Schedule, ShuffledEpochs, overfit
 from workers.training_patches import TrainingPatches
 
@@ -98,6 +101,18 @@ def test_a_damaged_checkpoint_is_not_resumed(tmp_path: Path, caplog: pytest.LogC
     assert steps[0] == 1
     assert "can't be read" in caplog.text
     assert [file.name for file in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+@pytest.mark.parametrize("interval_seconds", [1e-9, 60])
+def test_a_run_that_diverges_is_told_so_and_keeps_no_broken_checkpoint(tmp_path: Path, interval_seconds: float) -> None:
+    network, steps = tiny_network(), []
+    checkpoints = CheckpointPlan(path=tmp_path / "c.safetensors", interval_seconds=interval_seconds, fingerprint="a")
+    schedule = replace(SCHEDULE, learning_rate=1e30, final_learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError, match=r"Lower training\.learning_rate"):
+        overfit(network, tiny_patches(), schedule, overhang=4, checkpoints=checkpoints, device=CPU, report=steps.append)
+    if checkpoints.path.exists():
+        assert all(weights.isfinite().all() for weights in load_file(checkpoints.path).values())
+    assert len(steps) < 12 if interval_seconds < 1 else len(steps) == 12
 
 
 def test_the_seed_decides_the_order() -> None:
