@@ -22,7 +22,7 @@ from workers.stages.evaluate import evaluate
 from workers.stages.export import export_networks, export_patch_index
 from workers.stages.low_res import LowResVideo, encode_low_res
 from workers.stages.probe import SourceInfo, SourceLimits, probe_source
-from workers.stages.score import PatchScores, score_patches
+from workers.stages.score import PatchScores, check_patch_count, score_patches
 from workers.stages.train import train_network
 from workers.trained_network import TrainedNetwork
 from workers.work_folder import WorkFolder
@@ -48,6 +48,7 @@ def prepare(
     torch_device = select_device(device)
     info = probe_source(source, limits=limits, report=report, program=ffmpeg)
     files.source_info.write_text(info.model_dump_json())
+    check_patch_count(info.picture(settings.scale), settings)
     low_res = encode_low_res(source, info, settings, files.low_res, report, program=ffmpeg)
     files.low_res_info.write_text(low_res.model_dump_json())
     video = VideoFiles(source=source, low_res=files.low_res, info=info, ffmpeg=ffmpeg)

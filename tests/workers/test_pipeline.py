@@ -15,9 +15,12 @@ from tests.workers.pipeline_runs import CREATED_AT, Run, encode, settings_of
 from tests.workers.sources import silent
 from workers import pipeline
 from workers.device import DeviceUnavailableError
+from workers.errors import TooManyPatchesError
 from workers.ffmpeg import FFmpeg
 from workers.source_frames import read_source_frames
+from workers.stages import score
 from workers.stages.probe import SourceInfo, SourceLimits
+from workers.work_folder import WorkFolder
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,19 @@ def test_a_device_that_is_not_there_is_found_before_anything_is_encoded(tmp_path
             clip, settings_of(), tmp_path, device="cuda:99", limits=SourceLimits(), ffmpeg=FFmpeg(), report=silent
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_patches_are_refused_before_anything_is_encoded(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 12 frames of 48x40, in patches of 32x24.
+    monkeypatch.setattr(score, "MOST_PATCHES", 12 * 4 - 1)
+    work = WorkFolder(root=tmp_path)
+    with pytest.raises(TooManyPatchesError, match=r"make 48 in all frames.*larger patches"):
+        pipeline.prepare(
+            clip, settings_of(), tmp_path, device="cpu", limits=SourceLimits(), ffmpeg=FFmpeg(), report=silent
+        )
+    assert not work.low_res.exists()
 
 
 def test_the_manifests_figures_are_those_of_the_restored_frames(stdo_run: Run) -> None:

@@ -16,6 +16,7 @@ from stdo.manifest import PatchGrid, Picture
 from stdo.quality import FrameError, QualityMeter, ReferenceFrame, patch_pixel_counts, patch_squared_error
 from stdo.reconstruction import FrameRestorer
 from stdo.restored_frame import RestoredFrame
+from workers.errors import TooManyPatchesError
 from workers.frame_pairs import GENERAL_NETWORK_HALO, FramePair, VideoFiles, patch_grid
 from workers.frame_threads import map_frames
 from workers.progress import Progress
@@ -24,6 +25,9 @@ from workers.torch_upscaler import TorchUpscaler
 PatchErrors = npt.NDArray[np.float32]
 """(frames, rows * columns) float32: mean squared error of each patch over R'G'B', 8 bit, its pixels inside the picture
 alone; 0 for a patch that lies wholly beyond it."""
+
+MOST_PATCHES = 200_000_000
+"""Of all frames together. Scoring and grouping them takes some 20 bytes each."""
 
 _FRAME_FIGURES = tuple(field.name for field in fields(FrameError))
 
@@ -50,6 +54,22 @@ class PatchScores:
             columns = [arrays[name].tolist() for name in _FRAME_FIGURES]
             frames = (FrameError(**dict(zip(_FRAME_FIGURES, row, strict=True))) for row in zip(*columns, strict=True))
             return cls(mse=arrays["mse"], f0_frames=tuple(frames))
+
+
+def check_patch_count(picture: Picture, settings: EncodingSettings) -> None:
+    """Refuse what would not fit into memory, before hours are spent on it.
+
+    Raises:
+        TooManyPatchesError
+    """
+    grid = patch_grid(picture, settings)
+    patch_count = picture.frame_count * grid.rows * grid.columns
+    if patch_count > MOST_PATCHES:
+        raise TooManyPatchesError(
+            f"Patches of {settings.patches.width}x{settings.patches.height} pixels make {patch_count} in all frames of "
+            f"this video, and this service takes at most {MOST_PATCHES}. Ask for larger patches (patches.width, "
+            "patches.height), or cut the video into parts."
+        )
 
 
 def score_patches(
