@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
 from app import problems
+from app.job_requests import check_early
 from app.problems import ProblemError
 from app.services import Services
 from app.uploads import Upload, receive_upload
@@ -80,12 +81,12 @@ SnapshotDep = Annotated[Session, Depends(_snapshot, scope="function")]
 
 
 async def _video_upload(request: Request, services: ServicesDep) -> AsyncIterator[Upload]:
-    async with receive_upload(request, services.settings, field_names=()) as upload:
+    async with receive_upload(request, services.settings) as upload:
         yield upload
 
 
 async def _job_upload(request: Request, services: ServicesDep) -> AsyncIterator[Upload]:
-    async with receive_upload(request, services.settings, field_names=JOB_FIELDS) as upload:
+    async with receive_upload(request, services.settings, field_names=JOB_FIELDS, check=check_early) as upload:
         yield upload
 
 

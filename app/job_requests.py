@@ -66,6 +66,21 @@ def request_from_form(fields: Mapping[str, str]) -> JobRequest:
     return JobRequest(preset=fields.get("preset") or DEFAULT_PRESET, settings=overrides)
 
 
+def check_early(fields: Mapping[str, str]) -> None:
+    """Raise ProblemError for fields that nothing which may follow them can put right."""
+    asked = request_from_form(fields)
+    if fields.get("preset") or not any(_accepts(recipe.name, asked.settings) for recipe in RECIPES):
+        resolve(asked.preset, asked.settings)
+
+
+def _accepts(preset: str, overrides: Mapping[str, Any]) -> bool:
+    try:
+        resolve_settings(preset, overrides)
+    except ValidationError:
+        return False
+    return True
+
+
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)

@@ -12,7 +12,6 @@ from app.problems import ProblemError, invalid_field
 
 FILE_PART = "file"
 MAX_FIELD_BYTES = 64 * 1024
-MAX_PARTS = 16
 DEFAULT_FILE_NAME = "video"
 MAX_FILE_NAME_LENGTH = 255
 
@@ -37,11 +36,19 @@ class VideoForm:
     Each method raises ProblemError as soon as it is clear that the form is refused.
     """
 
-    def __init__(self, boundary: bytes, *, field_names: Sequence[str], write: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        *,
+        field_names: Sequence[str],
+        write: Callable[[bytes], None],
+        check: Callable[[Mapping[str, str]], None] = lambda _: None,
+    ) -> None:
+        """`check` is given the text fields that come before the file: it can refuse them before a long upload."""
+        self._check = check
         self._names = (FILE_PART, *field_names)
         self._write = write
         self._values: dict[str, bytearray] = {}
-        self._parts = 0
         self._part = ""
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -78,6 +85,9 @@ class VideoForm:
             raise ProblemError(problems.MALFORMED_MULTIPART, "The body ends before its closing boundary.")
         if self.file_name is None:
             raise invalid_field(FILE_PART, "required: the video itself")
+        return self._fields()
+
+    def _fields(self) -> Mapping[str, str]:
         return {name: self._decode(name, value) for name, value in self._values.items()}
 
     def _decode(self, name: str, value: bytearray) -> str:
@@ -87,9 +97,6 @@ class VideoForm:
             raise invalid_field(name, "must be UTF-8 text") from None
 
     def _begin_part(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise ProblemError(problems.CONTENT_TOO_LARGE, f"A form may have at most {MAX_PARTS} parts.")
         self._disposition = b""
 
     def _add_header_name(self, data: bytes, start: int, end: int) -> None:
@@ -114,6 +121,7 @@ class VideoForm:
         if self._part in self._values or (self._part == FILE_PART and self.file_name is not None):
             raise invalid_field(self._part, "given twice")
         if self._part == FILE_PART:
+            self._check(self._fields())
             self.file_name = plain_file_name(_text(options.get(b"filename", b"")))
         else:
             self._values[self._part] = bytearray()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,18 @@ def _remove_if_older(path: Path, seconds: float) -> None:
 
 
 @asynccontextmanager
-async def receive_upload(request: Request, settings: Settings, *, field_names: Sequence[str]) -> AsyncIterator[Upload]:
+async def receive_upload(
+    request: Request,
+    settings: Settings,
+    *,
+    field_names: Sequence[str] = (),
+    check: Callable[[Mapping[str, str]], None] = lambda _: None,
+) -> AsyncIterator[Upload]:
     """The request's form, with its file on disk until the block ends.
 
     Raises ProblemError for a form that is malformed, too large, empty, or has other parts than `file` and
-    `field_names`; starlette.requests.ClientDisconnect where the sender goes away.
+    `field_names`, or text fields before the file that `check` refuses;
+    starlette.requests.ClientDisconnect where the sender goes away.
     """
     boundary = boundary_of(request.headers.get("content-type"))
     folder = uploads_dir(settings)
@@ -76,7 +83,7 @@ async def receive_upload(request: Request, settings: Settings, *, field_names: S
     try:
         with path.open("wb") as file:
             received = _HashedFile(file, max_bytes=settings.max_upload_bytes)
-            form = VideoForm(boundary, field_names=field_names, write=received.append)
+            form = VideoForm(boundary, field_names=field_names, write=received.append, check=check)
             await _receive(request, form, received)
         fields = form.finish()
         if not received.byte_count:

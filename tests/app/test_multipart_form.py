@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.multipart_form import MAX_FIELD_BYTES, MAX_PARTS, VideoForm, boundary_of, plain_file_name
+from app.multipart_form import MAX_FIELD_BYTES, VideoForm, boundary_of, plain_file_name
 from app.problems import ProblemError
 
 BOUNDARY = b"frontier"
@@ -54,9 +55,16 @@ class TestVideoForm:
         form = VideoForm(BOUNDARY, field_names=("settings",), write=lambda _: None)
         with pytest.raises(ProblemError, match="at most 65536 bytes"):
             form.feed(form_of(b"x", {"settings": b" " * (MAX_FIELD_BYTES + 1)}))
-        many = VideoForm(BOUNDARY, field_names=[str(number) for number in range(50)], write=lambda _: None)
-        with pytest.raises(ProblemError, match=f"at most {MAX_PARTS} parts"):
-            many.feed(form_of(b"x", {str(number): b"" for number in range(50)}))
+
+    def test_the_fields_before_the_file_are_checked_as_it_begins(self) -> None:
+        checked: list[Mapping[str, str]] = []
+        names = ("preset", "settings")
+        form = VideoForm(BOUNDARY, field_names=names, write=lambda _: None, check=checked.append)
+        body = form_of(b"x", {"preset": b"fast", "settings": b"{}"})
+        form.feed(body[: body.index(b"a.mp4")])
+        assert checked == []
+        form.feed(body[body.index(b"a.mp4") :])
+        assert checked == [{"preset": "fast"}]
 
 
 class TestBoundaryOf:

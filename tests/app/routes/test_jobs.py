@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -115,6 +117,20 @@ class TestCreateJobWithVideo:
         assert embedded_api.objects() == []
         assert embedded_api.incoming() == []
         assert embedded_api.count(VideoRow) == 0
+
+    @pytest.mark.parametrize("preset", ["fast", None])
+    def test_wrong_settings_are_refused_before_the_file_comes(self, embedded_api: LiveApi, preset: str | None) -> None:
+        fields = {"preset": preset, "settings": '{"scale": 7}'}
+        disposition = "--x\r\nContent-Disposition: form-data; name="
+        start = "".join(f'{disposition}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items() if value)
+        start += f'{disposition}"file"; filename="a.mp4"\r\n\r\n'
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        with socket.create_connection(embedded_api.address, timeout=10) as link:
+            link.sendall(f"{head}Content-Length: 1000000000\r\n\r\n{start}".encode())
+            response = http.client.HTTPResponse(link)
+            response.begin()
+            assert response.status == 422
+            assert [error["field"] for error in json.loads(response.read())["errors"]] == ["settings.scale"]
 
     def test_a_settings_file(self, embedded_api: LiveApi) -> None:
         # As `curl -F settings=@settings.json` sends it.

@@ -226,7 +226,7 @@ class TestUploadLimits:
             assert_answer(link, 413, "content-too-large")
 
     def test_many_parts(self, small: LiveApi) -> None:
-        # The first part is unknown already, so that the number of parts alone decides nothing here.
+        # Each name may come once, which bounds their number.
         response = post_form(small, form(*[part(b"preset", b"")] * 1000), "/v1/jobs")
         assert_problem(response, 422, "invalid-request", "preset")
 
