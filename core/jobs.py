@@ -89,7 +89,7 @@ def _bundles_of(session: Session, rows: Sequence[JobRow]) -> dict[str, BundleRow
 
 
 def remove(session: Session, job_id: str) -> tuple[str, ...]:
-    """Delete a job and its bundle; the object prefixes to delete once this is committed.
+    """Delete a job and its bundle; the object prefixes to delete before this is committed.
 
     Raises: JobNotFoundError; JobActiveError where it has not ended.
     """

@@ -70,7 +70,7 @@ def list_page(
 
 
 def remove(session: Session, video_id: str) -> tuple[str, ...]:
-    """Delete a video, its ended jobs and their bundles; the object prefixes to delete once this is committed.
+    """Delete a video, its ended jobs and their bundles; the object prefixes to delete before this is committed.
 
     Raises: VideoNotFoundError; VideoInUseError where a job has not ended.
     """
