@@ -31,6 +31,11 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+def compute_exactly() -> None:
+    """Let float32 be float32: by default cuDNN rounds the inputs of convolutions to TF32's 10 bits, on GPUs with it."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def device_name(device: torch.device) -> str:
     """`cpu`, or the GPU's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

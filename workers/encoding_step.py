@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from workers import pipeline
+from workers.device import compute_exactly
 from workers.progress import Progress
 from workers.step_spec import FinishStep, PreparedNetworks, PrepareStep, TrainStep
 
 
 def carry_out(spec: PrepareStep | TrainStep | FinishStep, report: Progress) -> None:
     """Run one part of the pipeline. Raises workers.errors.EncodingError."""
+    compute_exactly()
     ffmpeg = spec.ffmpeg()
     match spec:
         case PrepareStep():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workers.device import DeviceUnavailableError, device_name, has_native_bfloat16, select_device
+from workers.device import DeviceUnavailableError, compute_exactly, device_name, has_native_bfloat16, select_device
 from workers.errors import EncodingError
 
 
@@ -18,6 +18,12 @@ def test_a_device_that_is_not_there_is_a_clear_error(name: str) -> None:
         select_device(name)
     # The operator's setting is to blame, and not the job.
     assert not isinstance(caught.value, EncodingError)
+
+
+def test_float32_is_computed_as_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    compute_exactly()
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
