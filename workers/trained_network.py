@@ -25,9 +25,6 @@ class TrainedNetwork:
     """float32 on the CPU, by the names of `models.registry.build_network`'s network."""
     rounded: RoundedNetwork | None
     """Its convolutions rounded for delivery; None where they are delivered as floats."""
-    patch_count: int
-    """Patches that it was trained on."""
-    steps: int
     device: str
     """What it was trained on: `cpu`, or the GPU's name."""
 
@@ -36,7 +33,7 @@ class TrainedNetwork:
         tensors = {_WEIGHTS + name: weights for name, weights in self.weights.items()}
         if self.rounded is not None:
             tensors |= _stored_rounded(self.rounded)
-        facts = {"patch_count": str(self.patch_count), "steps": str(self.steps), "device": self.device}
+        facts = {"device": self.device}
         unfinished = path.with_suffix(".unfinished")
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata=facts)
         unfinished.replace(path)
@@ -50,8 +47,6 @@ class TrainedNetwork:
         return cls(
             weights=_below(_WEIGHTS, tensors),
             rounded=_loaded_rounded(tensors),
-            patch_count=int(facts["patch_count"]),
-            steps=int(facts["steps"]),
             device=facts["device"],
         )
 

@@ -38,7 +38,7 @@ class WorkFolder:
         return self.root / "plan.npz"
 
     def network(self, index: int) -> Path:
-        """workers.stages.train.TrainedNetwork"""
+        """workers.trained_network.TrainedNetwork"""
         return self.root / f"network_{index}.safetensors"
 
     def checkpoint(self, index: int) -> Path:

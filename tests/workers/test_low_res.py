@@ -36,8 +36,7 @@ def out(tmp_path: Path) -> Path:
 def test_the_size_covers_the_picture(clips: ClipMaker, out: Path, size: str, scale: int) -> None:
     source = clips.make(f"{size}.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size=size, picture="mandelbrot", frames=3)
     picture = probe(source).picture(scale)
-    made = encode(source, out, scale=scale)
-    assert (made.width, made.height) == (picture.lr_width, picture.lr_height)
+    encode(source, out, scale=scale)
     assert {frame.y.shape for frame in decode_video(out)} == {(picture.lr_height, picture.lr_width)}
 
 
@@ -66,21 +65,19 @@ def test_codecs(clips: ClipMaker, out: Path, codec: str, name: str, tag: str) ->
     with av.open(str(out)) as container:
         context = container.streams.video[0].codec_context
         assert (context.codec.canonical_name, context.codec_tag, context.pix_fmt) == (name, tag, "yuv420p")
-    assert made == LowResVideo(
-        codec=name, lossless=False, audio_codec=None, width=48, height=40, frame_count=12, byte_count=out.stat().st_size
-    )  # fmt: skip
+    assert made == LowResVideo(codec=name, lossless=False, audio_codec=None)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, codec: str) -> None:
     source = clips.make("busy.mp4", *H264, size="192x160", picture="mandelbrot", frames=20)
-    made = {
-        name: encode(source, tmp_path / f"{name}.mp4", codec=codec, **settings)
-        for name, settings in {"good": {"crf": 5}, "default": {}, "poor": {"crf": 50}}.items()
-    }
-    assert made["good"].byte_count > made["default"].byte_count > made["poor"].byte_count
+    files = [tmp_path / f"{name}.mp4" for name in ("good", "default", "poor")]
+    for file, quality in zip(files, ({"crf": 5}, {}, {"crf": 50}), strict=True):
+        encode(source, file, codec=codec, **quality)
+    byte_counts = [file.stat().st_size for file in files]
+    assert byte_counts == sorted(set(byte_counts), reverse=True)
     encode(source, tmp_path / "exact.mp4", codec="lossless")
-    errors = [_difference(tmp_path / f"{name}.mp4", tmp_path / "exact.mp4") for name in ("good", "default", "poor")]
+    errors = [_difference(file, tmp_path / "exact.mp4") for file in files]
     assert errors == sorted(errors)
     # 34 dB at the default quality.
     assert errors[1] < 26
@@ -89,8 +86,8 @@ def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, codec: s
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 def test_a_bitrate_is_met(clips: ClipMaker, out: Path, codec: str) -> None:
     source = clips.make("three_seconds.mp4", *H264, size="192x160", picture="mandelbrot", frames=75)
-    made = encode(source, out, codec=codec, bitrate_kbps=200)
-    assert 0.5 < made.byte_count * 8 / 3 / 200_000 < 1.5
+    encode(source, out, codec=codec, bitrate_kbps=200)
+    assert 0.5 < out.stat().st_size * 8 / 3 / 200_000 < 1.5
 
 
 def test_lossless_loses_nothing(clips: ClipMaker, tmp_path: Path) -> None:
@@ -244,7 +241,8 @@ def test_it_is_a_fragmented_mp4(clips: ClipMaker, out: Path) -> None:
 
 def test_a_single_frame(clips: ClipMaker, out: Path) -> None:
     for codec in CODECS:
-        assert encode(clips.make("single.mp4", *H264, frames=1), out, codec=codec).frame_count == 1
+        encode(clips.make("single.mp4", *H264, frames=1), out, codec=codec)
+        assert len(list(decode_video(out))) == 1
 
 
 def test_progress_goes_up_to_the_number_of_frames(clips: ClipMaker, out: Path) -> None:
@@ -279,7 +277,8 @@ def test_a_picture_too_small_for_an_encoder_is_refused(clips: ClipMaker, out: Pa
     source = clips.make("small.mp4", *H264, size="48x40", frames=2)
     with pytest.raises(PictureTooSmallError, match="12x10"):
         encode(source, out, scale=4, codec=codec)
-    assert encode(source, out, scale=4).frame_count == 2
+    encode(source, out, scale=4)
+    assert len(list(decode_video(out))) == 2
 
 
 def _resized(plane: Samples, shape: tuple[int, ...], filter_name: str) -> Samples:

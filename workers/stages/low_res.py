@@ -35,10 +35,6 @@ class LowResVideo(BaseModel):
     codec: Literal["h264", "hevc", "av1"]
     lossless: bool
     audio_codec: Literal["aac"] | None
-    width: int
-    height: int
-    frame_count: int
-    byte_count: int
 
 
 def encode_low_res(
@@ -68,10 +64,6 @@ def encode_low_res(
         codec="h264" if codec == "lossless" else codec,
         lossless=codec == "lossless",
         audio_codec=None if info.audio_stream_index is None else "aac",
-        width=picture.lr_width,
-        height=picture.lr_height,
-        frame_count=frame_count,
-        byte_count=out.stat().st_size,
     )
 
 

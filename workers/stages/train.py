@@ -40,16 +40,12 @@ def train_network(
 ) -> TrainedNetwork:
     """Train network `network_index` on its chunk, or on the joint set, of the decoded low-resolution stream.
 
-    A network without patches (there may be fewer patches than chunks) keeps the weights that it starts with.
-
     Args:
         checkpoint: file that is written while training goes on, and resumed from where it is there already.
     """
     steps = settings.steps_of_network(network_index)
     patches = _gather(video, plan, settings, network_index, device, lambda: report("train", 0, steps, "steps"))
     network = starting_network(settings, network_index)
-    if not len(patches):
-        return _trained(network, patches, settings, steps=0, device=device)
     if find_architecture(settings.training.architecture).weight_norm:
         add_weight_norm(network)
     overfit(
@@ -71,7 +67,7 @@ def train_network(
         device=device,
         report=lambda done: report("train", done, steps, "steps"),
     )
-    return _trained(network, patches, settings, steps=steps, device=device)
+    return _trained(network, patches, settings, device=device)
 
 
 def starting_network(settings: EncodingSettings, network_index: int) -> nn.Module:
@@ -128,15 +124,13 @@ def _gather(
 
 
 def _trained(
-    network: nn.Module, patches: TrainingPatches, settings: EncodingSettings, *, steps: int, device: torch.device
+    network: nn.Module, patches: TrainingPatches, settings: EncodingSettings, *, device: torch.device
 ) -> TrainedNetwork:
     plain = fold_weight_norm(network).to(device).eval()
-    is_rounded = settings.export.precision == "int8" and len(patches) > 0
+    is_rounded = settings.export.precision == "int8"
     return TrainedNetwork(
         weights={name: value.detach().float().cpu() for name, value in plain.state_dict().items()},
         rounded=round_network(plain, _typical_pictures(patches)) if is_rounded else None,
-        patch_count=len(patches),
-        steps=steps,
         device=device_name(device),
     )
 
