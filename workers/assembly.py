@@ -26,7 +26,6 @@ from stdo.manifest import (
 )
 from stdo.patch_index import decode_segment
 from stdo.upscale import OnnxUpscaler
-from workers.ffmpeg import FFmpeg
 from workers.frame_pairs import patch_grid
 from workers.stages.evaluate import Decoder, Evaluation
 from workers.stages.export import file_entry, network_bytes
@@ -90,9 +89,15 @@ def assemble_manifest(
     evaluation: Evaluation,
     quality_files: tuple[FileEntry, ...],
     device: str,
-    ffmpeg: FFmpeg,
+    torch_version: str,
+    ffmpeg_version: str,
 ) -> Manifest:
-    """The manifest of a bundle whose files are all written. `device` is what the networks were trained on."""
+    """The manifest of a bundle whose files are all written.
+
+    Args:
+        device, torch_version: what the networks were trained on and with.
+        ffmpeg_version: of the program that encoded the low-resolution stream.
+    """
     picture = info.picture(settings.scale)
     return Manifest(
         bundle_id=bundle_id,
@@ -114,7 +119,7 @@ def assemble_manifest(
         provenance=Provenance(
             method=settings.method,
             settings=settings.model_dump(mode="json"),
-            software=_software(settings, ffmpeg),
+            software=_software(settings, torch_version=torch_version, ffmpeg_version=ffmpeg_version),
             device=device,
         ),
     )
@@ -125,7 +130,12 @@ def _upscaler(model: bytes, settings: EncodingSettings) -> OnnxUpscaler:
     return OnnxUpscaler(model, scale=settings.scale, channels=settings.training.channels, threads=1)
 
 
-def _software(settings: EncodingSettings, ffmpeg: FFmpeg) -> dict[str, str]:
-    packages = {name: version(name) for name in ("stdo", "torch", "onnxruntime", "numpy")}
-    general = general_network_sha256(settings.general_network, settings.scale)
-    return {**packages, "python": platform.python_version(), "ffmpeg": ffmpeg.version(), "general_network": general}
+def _software(settings: EncodingSettings, *, torch_version: str, ffmpeg_version: str) -> dict[str, str]:
+    """Versions: of what made the stream and the networks where that was done, else of this machine."""
+    return {
+        **{name: version(name) for name in ("stdo", "onnxruntime", "numpy")},
+        "torch": torch_version,
+        "python": platform.python_version(),
+        "ffmpeg": ffmpeg_version,
+        "general_network": general_network_sha256(settings.general_network, settings.scale),
+    }

@@ -110,7 +110,7 @@ def finish(
     trained = [TrainedNetwork.load(files.network(index)) for index in range(plan.used_network_count)]
     networks = export_networks(trained, settings, files.bundle, report)
     patch_index = export_patch_index(plan.network_of_patch, picture, files.bundle)
-    low_res = copy_low_res(files, LowResVideo.model_validate_json(files.low_res_info.read_bytes()))
+    low_res = LowResVideo.model_validate_json(files.low_res_info.read_bytes())
     decoder = delivered_decoder(files.bundle, networks, patch_index, trained, settings, picture=picture, grid=grid)
     evaluation = evaluate(video, decoder, scores, report)
     quality_files = write_quality_files(
@@ -121,13 +121,14 @@ def finish(
         created_at=created_at,
         info=video.info,
         settings=settings,
-        low_res=low_res,
+        low_res=copy_low_res(files, low_res),
         networks=networks,
         patch_index=patch_index,
         evaluation=evaluation,
         quality_files=quality_files,
         device=", ".join(sorted({network.device for network in trained})),
-        ffmpeg=ffmpeg,
+        torch_version=", ".join(sorted({network.torch_version for network in trained})),
+        ffmpeg_version=low_res.ffmpeg_version,
     )
     (files.bundle / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return manifest

@@ -27,13 +27,15 @@ class TrainedNetwork:
     """Its convolutions rounded for delivery; None where they are delivered as floats."""
     device: str
     """What it was trained on: `cpu`, or the GPU's name."""
+    torch_version: str
+    """What it was trained with: the bundle may be finished on another machine."""
 
     def save(self, path: Path) -> None:
         """Write as safetensors; a reader never sees half a file."""
         tensors = {_WEIGHTS + name: weights for name, weights in self.weights.items()}
         if self.rounded is not None:
             tensors |= _stored_rounded(self.rounded)
-        facts = {"device": self.device}
+        facts = {"device": self.device, "torch_version": self.torch_version}
         unfinished = path.with_suffix(".unfinished")
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata=facts)
         unfinished.replace(path)
@@ -48,6 +50,7 @@ class TrainedNetwork:
             weights=_below(_WEIGHTS, tensors),
             rounded=_loaded_rounded(tensors),
             device=facts["device"],
+            torch_version=facts["torch_version"],
         )
 
     def network(self, settings: EncodingSettings, precision: Precision) -> nn.Module:

@@ -15,6 +15,7 @@ from stdo.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
 from tests.workers.sources import Samples, canvas_frames, mean_squared_error, probe, silent
 from workers.errors import FrameMismatchError, PictureTooSmallError
+from workers.ffmpeg import FFmpeg
 from workers.stages.low_res import LowResVideo, encode_low_res
 from workers.stages.probe import SourceInfo
 
@@ -65,7 +66,7 @@ def test_codecs(clips: ClipMaker, out: Path, codec: str, name: str, tag: str) ->
     with av.open(str(out)) as container:
         context = container.streams.video[0].codec_context
         assert (context.codec.canonical_name, context.codec_tag, context.pix_fmt) == (name, tag, "yuv420p")
-    assert made == LowResVideo(codec=name, lossless=False, audio_codec=None)
+    assert made == LowResVideo(codec=name, lossless=False, audio_codec=None, ffmpeg_version=FFmpeg().version())
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])

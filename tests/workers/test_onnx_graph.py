@@ -34,7 +34,7 @@ def trained(network: nn.Module) -> TrainedNetwork:
     weights = dict(network.state_dict())
     nearest = {name: nearest_int8(value) for name, value in weights.items() if value.ndim == 4}
     rounded = RoundedNetwork(weights=nearest, biases={})
-    return TrainedNetwork(weights=weights, rounded=rounded, device="cpu")
+    return TrainedNetwork(weights=weights, rounded=rounded, device="cpu", torch_version="2.9")
 
 
 def nearest_int8(weights: torch.Tensor) -> Int8Weights:

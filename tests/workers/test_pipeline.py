@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from workers.errors import TooManyPatchesError
 from workers.ffmpeg import FFmpeg
 from workers.source_frames import read_source_frames
 from workers.stages import score
+from workers.stages.low_res import LowResVideo
 from workers.stages.probe import SourceInfo, SourceLimits
+from workers.trained_network import TrainedNetwork
 from workers.work_folder import WorkFolder
 
 
@@ -79,6 +83,26 @@ def test_too_many_patches_are_refused_before_anything_is_encoded(
             clip, settings_of(), tmp_path, device="cpu", limits=SourceLimits(), ffmpeg=FFmpeg(), report=silent
         )
     assert not work.low_res.exists()
+
+
+def test_versions_are_those_of_the_machines_that_did_the_work(tmp_path: Path, stdo_run: Run) -> None:
+    work = WorkFolder(root=Path(shutil.copytree(stdo_run.work.root, tmp_path / "work")))
+    low_res = LowResVideo.model_validate_json(work.low_res_info.read_bytes())
+    work.low_res_info.write_text(low_res.model_copy(update={"ffmpeg_version": "4.0"}).model_dump_json())
+    for index, torch_version in enumerate(("2.1", "2.2")):
+        replace(TrainedNetwork.load(work.network(index)), torch_version=torch_version).save(work.network(index))
+    manifest = pipeline.finish(
+        stdo_run.source,
+        stdo_run.settings,
+        work.root,
+        bundle_id="b2",
+        created_at=CREATED_AT,
+        ffmpeg=FFmpeg(),
+        report=silent,
+    )
+    software = manifest.provenance.software
+    assert (software["ffmpeg"], software["torch"]) == ("4.0", "2.1, 2.2")
+    assert software["numpy"] == np.__version__
 
 
 def test_the_manifests_figures_are_those_of_the_restored_frames(stdo_run: Run) -> None:

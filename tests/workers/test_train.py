@@ -130,10 +130,10 @@ def test_a_trained_network_survives_its_file_and_gives_each_precision(tmp_path: 
     name = "features.0.weight"
     bias = torch.arange(64.0) / 100
     rounded = RoundedNetwork(weights={name: coded}, biases={"features.0.bias": bias})
-    trained = TrainedNetwork(weights=weights, rounded=rounded, device="cpu")
+    trained = TrainedNetwork(weights=weights, rounded=rounded, device="cpu", torch_version="2.9")
     trained.save(tmp_path / "n.safetensors")
     loaded = TrainedNetwork.load(tmp_path / "n.safetensors")
-    assert loaded.device == "cpu"
+    assert (loaded.device, loaded.torch_version) == ("cpu", "2.9")
     assert all(torch.equal(loaded.weights[key], weights[key]) for key in weights)
     assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]
     networks = {precision: loaded.network(SETTINGS, precision).state_dict() for precision in PRECISIONS}

@@ -35,6 +35,8 @@ class LowResVideo(BaseModel):
     codec: Literal["h264", "hevc", "av1"]
     lossless: bool
     audio_codec: Literal["aac"] | None
+    ffmpeg_version: str
+    """Of the program that encoded it: the bundle may be finished on another machine."""
 
 
 def encode_low_res(
@@ -56,7 +58,8 @@ def encode_low_res(
     picture = info.picture(settings.scale)
     output = _output(source, info, picture, settings.low_res, out)
     frame_count = info.source.frame_count
-    (program or FFmpeg()).run(output, lambda done: report("low_res", min(done, frame_count), frame_count, "frames"))
+    program = program or FFmpeg()
+    program.run(output, lambda done: report("low_res", min(done, frame_count), frame_count, "frames"))
     _check_frames(out, info, sign_of_life=lambda: report("low_res", frame_count, frame_count, "frames"))
     report("low_res", frame_count, frame_count, "frames")
     codec = settings.low_res.codec
@@ -64,6 +67,7 @@ def encode_low_res(
         codec="h264" if codec == "lossless" else codec,
         lossless=codec == "lossless",
         audio_codec=None if info.audio_stream_index is None else "aac",
+        ffmpeg_version=program.version(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -132,6 +133,7 @@ def _trained(
         weights={name: value.detach().float().cpu() for name, value in plain.state_dict().items()},
         rounded=round_network(plain, _typical_pictures(patches)) if is_rounded else None,
         device=device_name(device),
+        torch_version=version("torch"),
     )
 
 
