@@ -67,8 +67,13 @@ class Fetch:
                 self._on_progress(self._done, self._total)
 
     def stop(self) -> None:
-        """Ends the downloads of all threads at their next bytes."""
+        """Ends the downloads of all threads at their next bytes, and their pauses at once."""
         self._stopped.set()
+
+    def pause(self, seconds: float) -> None:
+        """Waits before another try. Raises FetchInterruptedError after `stop`."""
+        if self._stopped.wait(seconds):
+            raise FetchInterruptedError
 
     def finish(self) -> Path:
         """Puts the manifest in place, all files being there."""

@@ -230,7 +230,7 @@ class Client:
                         writer.write(data)
                     return writer.finish()
             except StdoError as error:
-                time.sleep(patience.pause_after(error))
+                fetch.pause(patience.pause_after(error))
 
     def _patience(self) -> Patience:
         return Patience(self._patience_seconds)

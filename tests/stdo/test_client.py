@@ -4,9 +4,11 @@ import inspect
 import resource
 import signal
 import socket
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from stdo._download import Fetch, FetchInterruptedError
 from stdo.api_errors import (
     ApiError,
     BundleFolderError,
@@ -271,6 +274,16 @@ def test_a_download_that_breaks_off_starts_again(
     assert service.broken_files == {"low_res.mp4": 0}
     assert counted[-1][0] == counted[-1][1]
     assert _files(tmp_path) == _files(bundle_folder)
+
+
+def test_a_fetch_that_is_given_up_does_not_wait_for_its_next_try(bundle_folder: Path, tmp_path: Path) -> None:
+    fetch = Fetch((bundle_folder / "manifest.json").read_bytes(), tmp_path, None)
+    fetch.pause(0)
+    started = time.monotonic()
+    Timer(0.1, fetch.stop).start()
+    with pytest.raises(FetchInterruptedError):
+        fetch.pause(60)
+    assert time.monotonic() - started < 30
 
 
 def test_a_file_that_is_not_as_promised_never_appears(client: Any, service: ScriptedService, tmp_path: Path) -> None:
