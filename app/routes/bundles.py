@@ -16,15 +16,17 @@ from app.preconditions import ByteRange, RangeNotSatisfiableError, is_not_modifi
 from app.problems import ProblemError
 from app.services import Services
 from core import bundles
-from core.bundles import MANIFEST_NAME, BundleFile
+from core.bundles import BundleFile
 from core.errors import BundleFileNotFoundError, BundleNotReadyError
 from core.stored_objects import content_type_of
+from stdo.manifest_reader import MANIFEST_NAME
 
 IMMUTABLE = "private, max-age=31536000, immutable"
 """A published bundle never changes."""
 
 RANGE_EXAMPLE = ProblemError(problems.RANGE_NOT_SATISFIABLE, "The file has 310000 bytes.")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY_CONTENT = {"video/mp4": BINARY, "image/png": BINARY, "application/octet-stream": BINARY}
 
 router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
 
@@ -38,16 +40,11 @@ router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
         200: {
             "description": "The file. `ETag` is its SHA-256.",
             "headers": describe_headers("ETag", "Cache-Control"),
-            "content": {
-                "application/json": {"schema": {"type": "object"}},
-                "video/mp4": BINARY,
-                "image/png": BINARY,
-                "application/octet-stream": BINARY,
-            },
+            "content": {"application/json": {"schema": {"type": "object"}}, **BINARY_CONTENT},
         },
         206: {
             "description": "The part that `Range` names.",
-            "content": {"application/octet-stream": BINARY},
+            "content": {"application/json": {**BINARY, "example": '{"format": "stdo-'}, **BINARY_CONTENT},
             "headers": describe_headers("Content-Range", "ETag", "Cache-Control"),
         },
         304: dict(NOT_MODIFIED),
@@ -80,7 +77,8 @@ def get_bundle_file(
     if path != MANIFEST_NAME and not is_head and (redirect := _redirect(services, file)) is not None:
         return redirect
     try:
-        part = requested_range(request.headers, etag, file.byte_count)
+        # RFC 9110, section 14.2: a range is for GET alone.
+        part = None if is_head else requested_range(request.headers, etag, file.byte_count)
     except RangeNotSatisfiableError:
         raise ProblemError(
             problems.RANGE_NOT_SATISFIABLE,
