@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from core.errors import BundleFileNotFoundError, BundleNotReadyError, JobNotFoundError
 from core.tables import BundleRow, JobRow
 from stdo.manifest import FileEntry, Manifest, PictureQuality
+from stdo.manifest_reader import MANIFEST_NAME as MANIFEST_NAME
 from stdo.resources import BundleSummary
-
-MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
