@@ -203,8 +203,7 @@ def test_network_of_another_scale_is_refused(tmp_path: Path) -> None:
         list(stdo.reconstruct(bundle))
 
 
-def test_memory_stays_flat_over_the_frames(nearest_bundle: Path) -> None:
-    """Frames are restored one at a time, as they are asked for."""
+def test_frames_are_restored_as_they_are_asked_for(nearest_bundle: Path) -> None:
     with stdo.open_bundle(nearest_bundle) as bundle:
         upscaler = RepeatingUpscaler(2, "rgb")
         frames = stdo.reconstruct(bundle, upscalers=[upscaler])
