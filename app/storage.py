@@ -1,7 +1,7 @@
 """Rows and the objects that belong to them: made and deleted in an order that leaves no row without its objects.
 
-One exception: where objects were deleted and the commit then fails, the row stays, and deleting it again ends it. What a
-process that is killed between the two leaves in the store is not looked for.
+One exception: where objects were deleted and the commit then fails, the row stays, and deleting it again ends it. What
+a process that is killed between the two leaves in the store is not looked for.
 """
 
 from __future__ import annotations
