@@ -14,7 +14,7 @@ from demo.errors import DemoError
 from demo.pictures import PatchErrors, draw_comparison, draw_f0_heatmaps, draw_restored_heatmaps
 from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
 from demo.restoration import Restoration, restore
-from demo.service import embedded_service
+from demo.service import DATA_DIR_PREFIX, embedded_service
 from stdo.bundle import Bundle, open_bundle
 from stdo.client import Client
 from stdo.progress_display import progress_display, show_job, show_transfer
@@ -116,6 +116,9 @@ def _prepare(video: Path, results: Results) -> None:
     if not video.is_file():
         raise DemoError(f"There is no video {video}.")
     results.output.mkdir(parents=True, exist_ok=True)
+    for data_dir in results.output.glob(f"{DATA_DIR_PREFIX}*"):
+        # Its service may still be about to end.
+        shutil.rmtree(data_dir, ignore_errors=True)
     for path in results.described():
         if path.is_dir():
             shutil.rmtree(path)

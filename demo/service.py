@@ -18,6 +18,8 @@ from pathlib import Path
 from core.settings import ENVIRONMENT_PREFIX, variable_name
 from demo.errors import DemoError
 
+DATA_DIR_PREFIX = ".service-"
+"""Of folders that a killed demo may leave behind."""
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +37,7 @@ def embedded_service(log: Path) -> Iterator[str]:
     Raises:
         DemoError: the service doesn't start.
     """
-    data_dir = Path(tempfile.mkdtemp(prefix=".service-", dir=log.parent))
+    data_dir = Path(tempfile.mkdtemp(prefix=DATA_DIR_PREFIX, dir=log.parent))
     ready_file = data_dir / "ready.json"
     command = [sys.executable, "-m", "app", "serve", "--port", "0", "--ready-file", str(ready_file)]
     # Settings of a deployment that happen to be set here would lead the demo to its database, broker and store.

@@ -43,8 +43,11 @@ def test_a_video_goes_there_and_back(tmp_path: Path) -> None:
 def test_a_job_that_fails_is_told(tmp_path: Path) -> None:
     no_video = tmp_path / "text.mp4"
     no_video.write_text("This is not a video." * 100)
+    left_by_a_killed_run = tmp_path / "output" / ".service-killed"
+    left_by_a_killed_run.mkdir(parents=True)
     result = _run_demo("--video", no_video, "--output", tmp_path / "output")
     assert result.returncode == 1
     assert "The job failed." in result.stderr
     assert "Upload" in result.stderr, "what to do about it"
     assert "Traceback" not in result.stderr
+    assert not left_by_a_killed_run.exists()
