@@ -17,12 +17,13 @@ _FILE = {
 }
 
 
-def _form(properties: Mapping[str, Any], encoding: Mapping[str, Any]) -> dict[str, Any]:
+def _form(properties: Mapping[str, Any], *, example: Mapping[str, Any], **encoding: Any) -> dict[str, Any]:
     schema = {"type": "object", "required": ["file"], "properties": properties, "additionalProperties": False}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, **encoding}}}}
+    content = {"schema": schema, "example": example, **encoding}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 
-VIDEO_FORM = _form({"file": _FILE}, {})
+VIDEO_FORM = _form({"file": _FILE}, example={"file": "the bytes of video.mp4"})
 
 JOB_FORM = _form(
     {
@@ -38,5 +39,6 @@ JOB_FORM = _form(
             "description": "A JSON object of the settings that differ from the preset's.",
         },
     },
-    {"encoding": {"settings": {"contentType": "application/json"}}},
+    example={"file": "the bytes of video.mp4", "preset": "fast", "settings": {"scale": 3, "training": {"steps": 2000}}},
+    encoding={"settings": {"contentType": "application/json"}},
 )

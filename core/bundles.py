@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.errors import BundleFileNotFoundError, BundleNotReadyError, JobNotFoundError
 from core.tables import BundleRow, JobRow
 from stdo.manifest import FileEntry, Manifest, PictureQuality
-from stdo.manifest_reader import MANIFEST_NAME as MANIFEST_NAME
+from stdo.manifest_reader import MANIFEST_NAME
 from stdo.resources import BundleSummary
 
 

@@ -16,12 +16,11 @@ from demo.restoration import Comparison
 from stdo.frames import Plane
 from stdo.manifest import Manifest
 from stdo.patch_grid import Image
+from workers.heatmaps import lay_over, patch_psnr
 
 _PANEL_INCHES = 5.2
 _BAR_INCHES = 0.75
 _DPI = 110
-_PSNR_CEILING = 60.0
-"""Beyond it no eye sees a difference; patches without any error count as this."""
 _MARK = "#ffcc00"
 
 PatchPsnr = npt.NDArray[np.float64]
@@ -78,7 +77,7 @@ def draw_comparison(path: Path, comparison: Comparison) -> None:
 
 def draw_f0_heatmaps(path: Path, errors: PatchErrors, frames: dict[int, Image], manifest: Manifest) -> None:
     """PSNR of each patch under the general network f0 on some frames (the paper's Figure 1)."""
-    psnr = {number: _patch_psnr(errors.f0[number]) for number in frames}
+    psnr = {number: patch_psnr(errors.f0[number]) for number in frames}
     limits = _limits(list(psnr.values()))
     height, width = next(iter(frames.values())).shape[:2]
     figure = _figure(columns=2, panel_heights=(height / width,) * len(frames), bars=1)
@@ -93,7 +92,7 @@ def draw_f0_heatmaps(path: Path, errors: PatchErrors, frames: dict[int, Image], 
 
 def draw_restored_heatmaps(path: Path, errors: PatchErrors, number: int, image: Image, manifest: Manifest) -> None:
     """One frame under f0 and restored, on one scale, and what each patch has gained (the paper's Figure 3)."""
-    f0, restored = _patch_psnr(errors.f0[number]), _patch_psnr(errors.restored[number])
+    f0, restored = patch_psnr(errors.f0[number]), patch_psnr(errors.restored[number])
     limits, gain = _limits([f0, restored]), restored - f0
     reach = float(max(np.abs(gain).max(), 0.1))
     figure = _figure(columns=2, panel_heights=(image.shape[0] / image.shape[1],) * 2, bars=2)
@@ -126,24 +125,16 @@ def _show(axes: Any, image: Image, title: str) -> None:
 
 def _show_heatmap(axes: Any, image: Image, heatmap: Heatmap, manifest: Manifest) -> None:
     """The frame in grey under its patches' values, and a colour bar as high as the frame."""
-    grid, scale = manifest.patch_grid, manifest.picture.scale
-    height, width = image.shape[:2]
-    right = grid.columns * grid.patch_width * scale - 0.5
-    bottom = grid.rows * grid.patch_height * scale - 0.5
-    axes.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    drawn = axes.imshow(
-        heatmap.values.reshape(grid.rows, grid.columns),
-        extent=(-0.5, right, bottom, -0.5),
-        cmap=heatmap.colours,
-        alpha=0.72,
-        vmin=heatmap.limits[0],
-        vmax=heatmap.limits[1],
-        interpolation="nearest",
+    drawn = lay_over(
+        axes,
+        image,
+        heatmap.values,
+        limits=heatmap.limits,
+        colours=heatmap.colours,
+        picture=manifest.picture,
+        grid=manifest.patch_grid,
     )
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
     axes.set_title(heatmap.title, fontsize=11)
-    axes.set_axis_off()
     axes.figure.colorbar(drawn, cax=axes.inset_axes((1.015, 0, 0.03, 1)), label=heatmap.label)
 
 
@@ -155,12 +146,6 @@ def _psnr_note(reference: Plane, plane: Plane) -> str:
     if plane is reference or not (error := float(np.mean((reference.astype(np.int32) - plane) ** 2))):
         return ""
     return f", {10 * np.log10(255**2 / error):.2f} dB"
-
-
-def _patch_psnr(mse: npt.NDArray[np.float32]) -> PatchPsnr:
-    floor = 255.0**2 / 10 ** (_PSNR_CEILING / 10)
-    psnr: PatchPsnr = 10 * np.log10(255.0**2 / np.maximum(mse.astype(np.float64), floor))
-    return psnr
 
 
 def _limits(maps: Sequence[PatchPsnr]) -> tuple[float, float]:

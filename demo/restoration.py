@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from math import log10
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 
+from demo.errors import DemoError
 from demo.source_frames import source_frames
 from stdo.bundle import Bundle
 from stdo.frames import Plane, YuvFrame, decode_video, yuv_to_rgb
@@ -80,7 +82,7 @@ def restore(
 
     Raises:
         StdoError: the bundle can't be restored, or the video can't be written.
-        ValueError: the source has not as many frames as the bundle.
+        DemoError: the source can't be read again, or has not as many frames as the bundle.
     """
     picture, low_res = bundle.manifest.picture, bundle.path(bundle.manifest.low_res)
     watch = _Watch(picture, wanted_source_frames)
@@ -92,7 +94,10 @@ def restore(
             yield restored
             on_progress(number + 1, picture.frame_count)
 
-    frame_count = write_mp4(watched(), target, picture=picture, low_res=low_res)
+    try:
+        frame_count = write_mp4(watched(), target, picture=picture, low_res=low_res)
+    except (ValueError, av.FFmpegError) as error:
+        raise DemoError(f"{video} can't be compared with what was restored of it: {error}") from error
     return Restoration(
         frame_count=frame_count,
         luma_psnr=watch.luma_psnr(),

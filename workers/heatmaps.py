@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,17 +44,42 @@ def draw_heatmap(
     height, width = rgb.shape[:2]
     figure = Figure(figsize=(_WIDTH_INCHES, _WIDTH_INCHES * height / width * 0.9 + 0.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
+    coloured = lay_over(axes, rgb, psnr, limits=limits, colours="viridis", picture=picture, grid=grid)
+    axes.set_title(title, fontsize=10)
+    figure.colorbar(coloured, ax=axes, label="PSNR of the patch (RGB), dB", fraction=0.035, pad=0.01)
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def lay_over(
+    axes: Any,
+    rgb: Image,
+    values: npt.NDArray[np.float64],
+    *,
+    limits: tuple[float, float],
+    colours: str,
+    picture: Picture,
+    grid: PatchGrid,
+) -> Any:
+    """Draw a frame in grey on matplotlib axes, and over it each patch in the colour of its value.
+
+    Args:
+        rgb: (display_height, display_width, 3) uint8.
+        values: (rows * columns,).
+        limits: the values of the first and the last colour.
+        colours: matplotlib's name of a colour map.
+
+    Returns:
+        What a colour bar can be made for.
+    """
+    height, width = rgb.shape[:2]
+    right = grid.columns * grid.patch_width * picture.scale - 0.5
+    bottom = grid.rows * grid.patch_height * picture.scale - 0.5
     axes.imshow(rgb.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     coloured = axes.imshow(
-        psnr.reshape(grid.rows, grid.columns),
-        extent=(
-            -0.5,
-            grid.columns * grid.patch_width * picture.scale - 0.5,
-            grid.rows * grid.patch_height * picture.scale - 0.5,
-            -0.5,
-        ),
-        cmap="viridis",
-        alpha=0.6,
+        values.reshape(grid.rows, grid.columns),
+        extent=(-0.5, right, bottom, -0.5),
+        cmap=colours,
+        alpha=0.7,
         vmin=limits[0],
         vmax=limits[1],
         interpolation="nearest",
@@ -61,6 +87,4 @@ def draw_heatmap(
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     axes.set_axis_off()
-    axes.set_title(title, fontsize=10)
-    figure.colorbar(coloured, ax=axes, label="PSNR of the patch (RGB), dB", fraction=0.035, pad=0.01)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    return coloured

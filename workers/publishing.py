@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from core.bundles import MANIFEST_NAME, PublishedBundle
+from core.bundles import PublishedBundle
 from core.object_store import ObjectStore
 from core.progress import StageReport
 from stdo.manifest import FileEntry, Manifest
+from stdo.manifest_reader import MANIFEST_NAME
 
 
 def publish(bundle: Path, *, store: ObjectStore, prefix: str, report: Callable[[StageReport], None]) -> PublishedBundle:

@@ -14,7 +14,7 @@ from app.documentation import NOT_MODIFIED, answer, document
 from app.form_schemas import VIDEO_FORM
 from app.job_requests import JobRequest, require_json, resolve
 from app.pages import PageQuery
-from app.problems import MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
+from app.problems import CONTENT_TOO_LARGE, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
 from app.representations import represent
 from app.storage import delete_objects, new_video
 from core import jobs, videos
@@ -108,6 +108,7 @@ def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) 
         202: answer("Queued.", headers=("Location",)),
         **document(
             ProblemError(MALFORMED_JSON, "The body is not JSON: Expecting value, at character 0."),
+            ProblemError(CONTENT_TOO_LARGE, "The body may have at most 1048576 bytes."),
             VIDEO_NOT_FOUND,
             VideoRefusedError(examples.VIDEO_ID, "The file has no video stream."),
             ProblemError(UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."),

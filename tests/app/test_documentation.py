@@ -125,3 +125,17 @@ def test_the_examples_are_consistent() -> None:
     assert job.bundle is not None
     total = job.bundle.bytes["total"]
     assert total == sum(job.bundle.bytes.values()) - total
+
+
+def test_every_body_has_an_example_that_its_schema_takes(document: dict[str, Any]) -> None:
+    bodies = {
+        address: operation["requestBody"] for address, operation in operations(document) if "requestBody" in operation
+    }
+    assert set(bodies) == {"POST /v1/jobs", "POST /v1/videos", "POST /v1/videos/{video_id}/jobs"}
+    for address, body in bodies.items():
+        (media,) = body["content"].values()
+        schema = media["schema"]
+        named = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else {}
+        examples_given = [media["example"]] if "example" in media else named["examples"]
+        assert examples_given, address
+        assert all(schema_errors(document, schema, example) == [] for example in examples_given), address
