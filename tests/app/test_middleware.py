@@ -10,15 +10,21 @@ from app import logs
 from core import jobs
 from core.tables import new_id
 from tests.app.live import LiveApi, assert_problem
+from tests.processes import wait_until
 
 
 @pytest.fixture
 def request_lines(caplog: pytest.LogCaptureFixture) -> Any:
     caplog.set_level(logging.INFO)
 
-    def lines() -> list[dict[str, Any]]:
+    def records() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if hasattr(record, "path")]
+
+    def lines(count: int) -> list[dict[str, Any]]:
+        # The server writes a request's line when the client has the response already.
+        wait_until(lambda: len(records()) >= count, seconds=10, what="the log's lines")
         formatter = logs.JsonFormatter()
-        return [json.loads(formatter.format(record)) for record in caplog.records if hasattr(record, "path")]
+        return [json.loads(formatter.format(record)) for record in records()]
 
     return lines
 
@@ -28,7 +34,7 @@ class TestRequestLog:
         headers = {"Authorization": "Bearer secret-key", "X-Request-ID": "abc-1"}
         response = embedded_api.client.get("/v1/jobs?cursor=secret-query", headers=headers)
         assert response.headers["x-request-id"] == "abc-1"
-        (line,) = request_lines()
+        (line,) = request_lines(1)
         assert (line["request_id"], line["method"], line["path"], line["status"]) == ("abc-1", "GET", "/v1/jobs", 422)
         assert line["duration_ms"] > 0
         assert "secret" not in json.dumps(line)
@@ -39,7 +45,7 @@ class TestRequestLog:
             response = embedded_api.client.get("/livez", headers=headers)
             assert len(response.headers["x-request-id"]) == 32
         embedded_api.client.get("/v1/jobs/a%0astatus=200")
-        assert request_lines()[-1]["path"] == "/v1/jobs/a%0Astatus%3D200"
+        assert request_lines(5)[-1]["path"] == "/v1/jobs/a%0Astatus%3D200"
 
     def test_security_headers(self, embedded_api: LiveApi) -> None:
         for path in ("/livez", "/nothing", "/v1/jobs"):
