@@ -44,7 +44,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
 
 schema: $(VENV)/.dev ## Generate the manifest's JSON Schema anew
-	$(BIN)/python -m stdo.schema
+	$(BIN)/python -m stdo.bundle.schema
 
 pretrain: $(VENV)/.dev ## Train the general networks f0 anew: PHOTOS=folder (models/weights/MODEL_CARD.md says from where)
 	@test -n "$(PHOTOS)" || { echo "Say where the photographs are: make pretrain PHOTOS=folder"; exit 2; }

@@ -13,9 +13,9 @@ import typer
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
-from app import embedded, server
-from app.listening import listen, url_of
-from app.supervisor import ServeError
+from app.serve import embedded, server
+from app.serve.listening import listen, url_of
+from app.serve.supervisor import ServeError
 from core import api_keys
 from core.clock import utc_now
 from core.database import Database, make_engine, migrate

@@ -10,11 +10,11 @@ from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
-from app import problems
-from app.job_requests import check_early
-from app.problems import ProblemError
+from app.http import problems
+from app.http.problems import ProblemError
 from app.services import Services
-from app.uploads import Upload, receive_upload
+from app.uploads.job_requests import check_early
+from app.uploads.receive import Upload, receive_upload
 from core import api_keys
 from core.clock import utc_now
 from core.errors import JobNotFoundError, VideoNotFoundError

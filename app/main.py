@@ -8,20 +8,20 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from app import documentation
 from app.dependencies import require_api_key
-from app.error_handlers import install_error_handlers
-from app.logs import configure_logging
-from app.middleware import (
+from app.http.error_handlers import install_error_handlers
+from app.http.middleware import (
     BodyLimitMiddleware,
     HeadAndOptionsMiddleware,
     RequestLogMiddleware,
     UnhandledErrorMiddleware,
 )
-from app.origins import allow_web_pages
+from app.http.origins import allow_web_pages
+from app.openapi import documentation
 from app.routes import bundles, health, jobs, presets, videos
 from app.services import Services
-from app.uploads import FORM_BYTES, remove_stale_uploads
+from app.uploads.receive import FORM_BYTES, remove_stale_uploads
+from core.logs import configure_logging
 from core.settings import Settings, load_settings
 
 JSON_BYTES = 1024 * 1024

@@ -9,8 +9,8 @@ from anyio import CapacityLimiter
 from celery import Celery
 
 from core.database import Database
-from core.object_store import ObjectStore, make_object_store
 from core.settings import Settings
+from core.storage.object_store import ObjectStore, make_object_store
 from core.task_queue import make_celery, make_database
 
 MOST_CHECKS = 24

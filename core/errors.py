@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from stdo.resources import FieldError
+from stdo.service.resources import FieldError
 
 
 class ErrorCategory(StrEnum):

@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, MetaData, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from stdo.resources import JobState, ProgressUnit, Stage, VideoState
+from stdo.service.resources import JobState, ProgressUnit, Stage, VideoState
 
 TaskKind = Literal["probe_video", "prepare_job", "train_network", "finish_job"]
 TaskState = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
@@ -88,13 +88,13 @@ class VideoRow(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     source: Mapped[dict[str, Any] | None]
-    """stdo.manifest.Source, once probed."""
+    """stdo.bundle.manifest.Source, once probed."""
     refusal: Mapped[dict[str, Any] | None]
-    """stdo.resources.Failure, where refused."""
+    """stdo.service.resources.Failure, where refused."""
 
 
 class JobRow(Base):
-    """One encode of one video. `core.job_states` alone changes it."""
+    """One encode of one video. `core.jobs.job_states` alone changes it."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index(None, "created_at", "id"), Index(None, "video_id"))
@@ -104,10 +104,10 @@ class JobRow(Base):
     state: Mapped[JobState]
     preset: Mapped[str]
     settings: Mapped[dict[str, Any]]
-    """core.recipes.EncodingSettings, resolved."""
+    """core.presets.EncodingSettings, resolved."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     failure: Mapped[dict[str, Any] | None]
-    """stdo.resources.Failure, where failed."""
+    """stdo.service.resources.Failure, where failed."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -129,7 +129,7 @@ class JobRow(Base):
 
 
 class TaskRow(Base):
-    """One piece of work for one worker. `core.job_states` alone changes it.
+    """One piece of work for one worker. `core.jobs.job_states` alone changes it.
 
     waiting: others must end first. queued: anyone may claim it. running: somebody holds its lease.
     """
@@ -148,7 +148,7 @@ class TaskRow(Base):
     video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
     job_id: Mapped[str | None] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"))
     """Null for probe_video, which belongs to no job."""
-    network_index: Mapped[int | None]
+    network_number: Mapped[int | None]
     """For train_network: which network, from 0."""
     state: Mapped[TaskState]
     created_at: Mapped[datetime]
@@ -207,7 +207,7 @@ class BundleRow(Base):
     """Where its files lie in the object store, with the slash at the end."""
     created_at: Mapped[datetime]
     files: Mapped[list[dict[str, Any]]]
-    """stdo.manifest.FileEntry of every file, the manifest's own first."""
+    """stdo.bundle.manifest.FileEntry of every file, the manifest's own first."""
     bytes: Mapped[dict[str, Any]]
     quality: Mapped[dict[str, Any]]
 

@@ -1,7 +1,7 @@
 """The Celery application: names, queues, sending. A message is a hint; the row of `core.tables.TaskRow` is the truth.
 
 A message is acknowledged as soon as a worker takes it up, and lost with that worker if it dies: the task's lease then
-expires, and `core.housekeeping` queues it again. (docs/decisions/0006 has the reasons.)
+expires, and `core.jobs.housekeeping` queues it again. (docs/decisions/0006 has the reasons.)
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def make_celery(settings: Settings) -> Celery:
 def make_sender(celery: Celery) -> Sender:
     """Sends messages for `core.database.Database`. A broker that does not answer is logged and no more.
 
-    The row is committed by then, and `core.housekeeping` sends again what nobody takes up.
+    The row is committed by then, and `core.jobs.housekeeping` sends again what nobody takes up.
     """
 
     def send(message: TaskMessage) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from demo.errors import DemoError
 from demo.run import Request, run_demo
+from stdo.cli.settings_arguments import build_settings
 from stdo.errors import StdoError
-from stdo.settings_arguments import build_settings
 
 TERMINATED = 143
 

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from demo.restoration import Comparison
-from stdo.frames import Plane
-from stdo.manifest import Manifest
-from stdo.patch_grid import Image
-from workers.heatmaps import lay_over, patch_psnr
+from stdo.bundle.geometry import Image
+from stdo.bundle.manifest import Manifest
+from stdo.decoder.frames import Plane
+from workers.delivery.heatmaps import lay_over, patch_psnr
 
 _PANEL_INCHES = 5.2
 _BAR_INCHES = 0.75

@@ -15,11 +15,11 @@ from rich.table import Table
 from demo.errors import DemoError
 from demo.restoration import Restoration
 from demo.source_frames import is_read_independently
-from stdo.bundle import Bundle
-from stdo.bundle_tables import bytes_table, decibel, named_qualities, quality_table
-from stdo.manifest import Manifest
-from stdo.progress_display import STAGE_TITLES
-from stdo.resources import STAGES, Job
+from stdo.bundle.bundle import Bundle
+from stdo.bundle.manifest import Manifest
+from stdo.cli.bundle_tables import bytes_table, decibel, named_qualities, quality_table
+from stdo.cli.progress_display import STAGE_TITLES
+from stdo.service.resources import STAGES, Job
 
 LARGEST_DISAGREEMENT_DB = 0.01
 _STEPS_BEFORE = {"start_service": "Start the service", "upload": "Upload the video"}

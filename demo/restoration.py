@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from demo.errors import DemoError
 from demo.source_frames import source_frames
-from stdo.bundle import Bundle
-from stdo.frames import Plane, YuvFrame, decode_video, yuv_to_rgb
-from stdo.manifest import Picture
-from stdo.patch_grid import Image
-from stdo.reconstruction import reconstruct
-from stdo.restored_frame import RestoredFrame
-from stdo.upscale import resize_frame, resize_plane
-from stdo.video_writer import write_mp4
+from stdo.bundle.bundle import Bundle
+from stdo.bundle.geometry import Image
+from stdo.bundle.manifest import Picture
+from stdo.decoder.frames import Plane, YuvFrame, decode_video, yuv_to_rgb
+from stdo.decoder.reconstruction import reconstruct
+from stdo.decoder.restored_frame import RestoredFrame
+from stdo.decoder.upscale import resize_frame, resize_plane
+from stdo.decoder.video_writer import write_mp4
 
 FrameProgress = Callable[[int, int], None]
 """Called with (frames done, frames in total)."""
@@ -84,18 +84,20 @@ def restore(
         StdoError: the bundle can't be restored, or the video can't be written.
         DemoError: the source can't be read again, or has not as many frames as the bundle.
     """
-    picture, low_res = bundle.manifest.picture, bundle.path(bundle.manifest.low_res)
+    picture, base_stream = bundle.manifest.picture, bundle.path(bundle.manifest.base_stream)
     watch = _Watch(picture, wanted_source_frames)
 
     def watched() -> Iterator[RestoredFrame]:
-        triples = zip(reconstruct(bundle), decode_video(low_res), source_frames(video, bundle.manifest), strict=True)
+        triples = zip(
+            reconstruct(bundle), decode_video(base_stream), source_frames(video, bundle.manifest), strict=True
+        )
         for number, (restored, small, source) in enumerate(triples):
             watch.add(number, restored, small, source)
             yield restored
             on_progress(number + 1, picture.frame_count)
 
     try:
-        frame_count = write_mp4(watched(), target, picture=picture, low_res=low_res)
+        frame_count = write_mp4(watched(), target, picture=picture, base_stream=base_stream)
     except (ValueError, av.FFmpegError) as error:
         raise DemoError(f"{video} can't be compared with what was restored of it: {error}") from error
     return Restoration(

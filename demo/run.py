@@ -15,10 +15,10 @@ from demo.pictures import PatchErrors, draw_comparison, draw_f0_heatmaps, draw_r
 from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
 from demo.restoration import Restoration, restore
 from demo.service import DATA_DIR_PREFIX, embedded_service
-from stdo.bundle import Bundle, open_bundle
-from stdo.client import Client
-from stdo.progress_display import progress_display, show_job, show_transfer
-from stdo.resources import Job
+from stdo.bundle.bundle import Bundle, open_bundle
+from stdo.cli.progress_display import progress_display, show_job, show_transfer
+from stdo.service.client import Client
+from stdo.service.resources import Job
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ import numpy as np
 
 from core.settings import load_settings
 from demo.errors import DemoError
-from stdo.frames import Plane, YuvFrame
-from stdo.manifest import Manifest
-from workers.frame_tally import SourceLimits
-from workers.source_frames import read_source_frames
-from workers.stages.probe import probe_source
+from stdo.bundle.manifest import Manifest
+from stdo.decoder.frames import Plane, YuvFrame
+from workers.source.frames import read_source_frames
+from workers.source.probe import probe_source
+from workers.source.source_counts import SourceLimits
 
 _SAMPLES_UNTOUCHED = frozenset(
     {

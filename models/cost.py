@@ -12,8 +12,8 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def multiply_accumulates(network: nn.Module, *, lr_height: int, lr_width: int) -> int:
-    """Multiply-accumulates of all convolutions for one low-resolution picture of lr_height x lr_width pixels.
+def multiply_accumulates(network: nn.Module, *, base_height: int, base_width: int) -> int:
+    """Multiply-accumulates of all convolutions for one low-resolution picture of base_height x base_width pixels.
 
     Interpolation, activations and biases are not counted, as in the STDO paper's Table 3. Measured by a forward pass
     on torch's meta device, which computes shapes alone.
@@ -30,5 +30,5 @@ def multiply_accumulates(network: nn.Module, *, lr_height: int, lr_width: int) -
     for layer in layers:
         layer.register_forward_hook(count)
     with torch.no_grad():
-        shadow(torch.zeros(1, layers[0].in_channels, lr_height, lr_width, device="meta"))
+        shadow(torch.zeros(1, layers[0].in_channels, base_height, base_width, device="meta"))
     return sum(counts)

@@ -14,38 +14,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stdo.api_errors import ApiError
-    from stdo.async_client import AsyncClient
-    from stdo.bundle import Bundle, FileCheck, open_bundle
-    from stdo.client import Client
+    from stdo.bundle.bundle import Bundle, FileCheck, open_bundle
+    from stdo.bundle.manifest import Manifest
+    from stdo.bundle.manifest_reader import parse_manifest
+    from stdo.decoder.frames import YuvFrame
+    from stdo.decoder.reconstruction import FrameRestorer, reconstruct
+    from stdo.decoder.restored_frame import RestoredFrame
+    from stdo.decoder.upscale import OnnxUpscaler, Upscaler
+    from stdo.decoder.video_writer import write_mp4, write_png_frames, write_raw_yuv
     from stdo.errors import StdoError
-    from stdo.frames import YuvFrame
-    from stdo.manifest import Manifest
-    from stdo.manifest_reader import parse_manifest
-    from stdo.reconstruction import FrameRestorer, reconstruct
-    from stdo.restored_frame import RestoredFrame
-    from stdo.upscale import OnnxUpscaler, Upscaler
-    from stdo.video_writer import write_mp4, write_png_frames, write_raw_yuv
+    from stdo.service.api_errors import ApiError
+    from stdo.service.async_client import AsyncClient
+    from stdo.service.client import Client
 
 _MODULE_OF_NAME = {
-    "ApiError": "api_errors",
-    "AsyncClient": "async_client",
-    "Bundle": "bundle",
-    "Client": "client",
-    "FileCheck": "bundle",
-    "FrameRestorer": "reconstruction",
-    "Manifest": "manifest",
-    "OnnxUpscaler": "upscale",
-    "RestoredFrame": "restored_frame",
+    "ApiError": "service.api_errors",
+    "AsyncClient": "service.async_client",
+    "Bundle": "bundle.bundle",
+    "Client": "service.client",
+    "FileCheck": "bundle.bundle",
+    "FrameRestorer": "decoder.reconstruction",
+    "Manifest": "bundle.manifest",
+    "OnnxUpscaler": "decoder.upscale",
+    "RestoredFrame": "decoder.restored_frame",
     "StdoError": "errors",
-    "Upscaler": "upscale",
-    "YuvFrame": "frames",
-    "open_bundle": "bundle",
-    "parse_manifest": "manifest_reader",
-    "reconstruct": "reconstruction",
-    "write_mp4": "video_writer",
-    "write_png_frames": "video_writer",
-    "write_raw_yuv": "video_writer",
+    "Upscaler": "decoder.upscale",
+    "YuvFrame": "decoder.frames",
+    "open_bundle": "bundle.bundle",
+    "parse_manifest": "bundle.manifest_reader",
+    "reconstruct": "decoder.reconstruction",
+    "write_mp4": "decoder.video_writer",
+    "write_png_frames": "decoder.video_writer",
+    "write_raw_yuv": "decoder.video_writer",
 }
 
 __all__ = [

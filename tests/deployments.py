@@ -13,8 +13,8 @@ from celery import Celery
 from pydantic import SecretStr
 
 from core.database import Database, make_engine, migrate
-from core.object_store import ObjectStore, make_object_store
 from core.settings import ENVIRONMENT_PREFIX, Settings
+from core.storage.object_store import ObjectStore, make_object_store
 from core.tables import Base
 from core.task_queue import make_celery, make_database
 from tests.servers import PostgresqlServer, S3Server, ValkeyServer

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.jobs import work_key
-from core.object_store import ObjectStore, make_object_store
+from core.jobs.jobs import work_key
 from core.settings import Settings
+from core.storage.object_store import ObjectStore, make_object_store
 from stdo import Client, open_bundle, reconstruct
-from stdo.resources import STAGES, Job, JobEvent
+from stdo.service.resources import STAGES, Job, JobEvent
 from tests.clips import ClipMaker
 from tests.deployments import Deployment
 from tests.processes import descendants_of, is_alive, tied, wait_until
@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 300.0
 """Far more than a healthy service needs; a busy machine may."""
 SETTINGS: dict[str, Any] = {
     "patches": {"width": 32, "height": 24},
-    "chunks": {"count": 2},
+    "groups": {"count": 2},
     "training": {"steps": 60, "batch_size": 4, "checkpoint_interval_seconds": 0.2},
 }
 
@@ -147,14 +147,14 @@ def check_bundle(job: Job, folder: Path, clip: Path) -> None:
         frames = list(reconstruct(bundle))
     assert set(sizes) == {"manifest.json", *(file.path for file in manifest.all_files())}
     assert job.bundle.bytes == {
-        "low_res": sizes["low_res.mp4"],
+        "base_stream": sizes["base.mp4"],
         "networks": sizes["networks/0.onnx"] + sizes["networks/1.onnx"],
         "patch_index": sizes["patch_index/00000.bin"],
         "manifest": sizes["manifest.json"],
         "total": sum(sizes[name] for name in sizes if not name.startswith("quality/")),
     }
     assert manifest.bundle_id == job.id
-    assert manifest.low_res.audio_codec == "aac"
+    assert manifest.base_stream.audio_codec == "aac"
     assert len(manifest.networks) == 2
     expected = source_luma(clip)
     assert [float(frame.time) for frame in frames] == pytest.approx([number / 25 for number in range(len(expected))])

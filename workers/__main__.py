@@ -60,14 +60,14 @@ def _positive(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from workers.celery import run_worker
+    from workers.tasks.celery import run_worker
 
     _log_to_stderr()
     return run_worker(load_settings(), arguments.queue, concurrency=arguments.concurrency)
 
 
 def _beat(_: argparse.Namespace) -> int:
-    from workers.beat import run_beat
+    from workers.tasks.beat import run_beat
 
     shutdown = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,7 +78,7 @@ def _beat(_: argparse.Namespace) -> int:
 
 
 def _step(arguments: argparse.Namespace) -> int:
-    from workers.step import run_step
+    from workers.sandbox.child import run_step
 
     return run_step(arguments.spec)
 

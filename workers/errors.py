@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from stdo.resources import Failure
+from stdo.service.resources import Failure
 
 
 class EncodingError(Exception):

@@ -9,22 +9,22 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from core.recipes import EncodingSettings
-from stdo.manifest import Manifest
-from workers.assembly import assemble_manifest, copy_low_res, delivered_decoder
-from workers.device import select_device
-from workers.ffmpeg import FFmpeg
-from workers.frame_pairs import VideoFiles, patch_grid
+from core.presets import EncodingSettings
+from stdo.bundle.manifest import Manifest
+from workers.base_stream.encode import EncodedBaseStream, encode_base_stream
+from workers.base_stream.frame_pairs import VideoFiles, patch_grid
+from workers.delivery.export import export_networks, export_patch_index
+from workers.delivery.manifest_writer import assemble_manifest, copy_base_stream, delivered_decoder
+from workers.delivery.measure import evaluate
+from workers.delivery.quality_files import write_quality_files
+from workers.ffmpeg.program import FFmpeg
 from workers.progress import Progress
-from workers.quality_files import write_quality_files
-from workers.stages.chunks import ChunkPlan, plan_chunks
-from workers.stages.evaluate import evaluate
-from workers.stages.export import export_networks, export_patch_index
-from workers.stages.low_res import LowResVideo, encode_low_res
-from workers.stages.probe import SourceInfo, SourceLimits, probe_source
-from workers.stages.score import PatchScores, check_patch_count, score_patches
-from workers.stages.train import train_network
-from workers.trained_network import TrainedNetwork
+from workers.source.probe import SourceInfo, SourceLimits, probe_source
+from workers.training.device import select_device
+from workers.training.groups import GroupPlan, plan_groups
+from workers.training.score import PatchScores, check_patch_count, score_patches
+from workers.training.train import train_network
+from workers.training.trained_network import TrainedNetwork
 from workers.work_folder import WorkFolder
 
 
@@ -37,7 +37,7 @@ def prepare(
     report: Progress,
     limits: SourceLimits,
     ffmpeg: FFmpeg,
-) -> ChunkPlan:
+) -> GroupPlan:
     """Probe, encode the low-resolution stream, score its patches, group them.
 
     Returns:
@@ -49,14 +49,14 @@ def prepare(
     info = probe_source(source, limits=limits, report=report, program=ffmpeg)
     files.source_info.write_text(info.model_dump_json())
     check_patch_count(info.picture(settings.scale), settings)
-    low_res = encode_low_res(source, info, settings, files.low_res, report, program=ffmpeg)
-    files.low_res_info.write_text(low_res.model_dump_json())
-    video = VideoFiles(source=source, low_res=files.low_res, info=info, ffmpeg=ffmpeg)
+    base_stream = encode_base_stream(source, info, settings, files.base_stream, report, program=ffmpeg)
+    files.base_stream_info.write_text(base_stream.model_dump_json())
+    video = VideoFiles(source=source, base_stream=files.base_stream, info=info, ffmpeg=ffmpeg)
     scores = score_patches(video, settings, device=torch_device, report=report)
     scores.save(files.scores)
-    plan = plan_chunks(scores, settings)
+    plan = plan_groups(scores, settings)
     plan.save(files.plan)
-    report("chunks", 1, 1, "files")
+    report("groups", 1, 1, "files")
     return plan
 
 
@@ -64,7 +64,7 @@ def train(
     source: Path,
     settings: EncodingSettings,
     work: Path,
-    network_index: int,
+    network_number: int,
     *,
     device: str,
     report: Progress,
@@ -74,14 +74,14 @@ def train(
     files = WorkFolder(root=work)
     trained = train_network(
         _video(source, files, ffmpeg),
-        ChunkPlan.load(files.plan),
+        GroupPlan.load(files.plan),
         settings,
-        network_index,
-        checkpoint=files.checkpoint(network_index),
+        network_number,
+        checkpoint=files.checkpoint(network_number),
         device=select_device(device),
         report=report,
     )
-    trained.save(files.network(network_index))
+    trained.save(files.network(network_number))
     return trained
 
 
@@ -104,13 +104,13 @@ def finish(
         The manifest, which is written last.
     """
     files = WorkFolder(root=work)
-    video, plan, scores = _video(source, files, ffmpeg), ChunkPlan.load(files.plan), PatchScores.load(files.scores)
+    video, plan, scores = _video(source, files, ffmpeg), GroupPlan.load(files.plan), PatchScores.load(files.scores)
     picture = video.info.picture(settings.scale)
     grid = patch_grid(picture, settings)
     trained = [TrainedNetwork.load(files.network(index)) for index in range(plan.used_network_count)]
     networks = export_networks(trained, settings, files.bundle, report)
     patch_index = export_patch_index(plan.network_of_patch, picture, files.bundle)
-    low_res = LowResVideo.model_validate_json(files.low_res_info.read_bytes())
+    base_stream = EncodedBaseStream.model_validate_json(files.base_stream_info.read_bytes())
     decoder = delivered_decoder(files.bundle, networks, patch_index, trained, settings, picture=picture, grid=grid)
     evaluation = evaluate(video, decoder, scores, report)
     quality_files = write_quality_files(
@@ -121,14 +121,14 @@ def finish(
         created_at=created_at,
         info=video.info,
         settings=settings,
-        low_res=copy_low_res(files, low_res),
+        base_stream=copy_base_stream(files, base_stream),
         networks=networks,
         patch_index=patch_index,
         evaluation=evaluation,
         quality_files=quality_files,
         device=", ".join(sorted({network.device for network in trained})),
         torch_version=", ".join(sorted({network.torch_version for network in trained})),
-        ffmpeg_version=low_res.ffmpeg_version,
+        ffmpeg_version=base_stream.ffmpeg_version,
     )
     (files.bundle / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return manifest
@@ -136,4 +136,4 @@ def finish(
 
 def _video(source: Path, files: WorkFolder, ffmpeg: FFmpeg) -> VideoFiles:
     info = SourceInfo.model_validate_json(files.source_info.read_bytes())
-    return VideoFiles(source=source, low_res=files.low_res, info=info, ffmpeg=ffmpeg)
+    return VideoFiles(source=source, base_stream=files.base_stream, info=info, ffmpeg=ffmpeg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stdo.resources import ProgressUnit, Stage
+from stdo.service.resources import ProgressUnit, Stage
 
 Progress = Callable[[Stage, int, int, ProgressUnit], None]
 """Called with (stage, done, total, unit), as often as the stage likes. What it raises ends the stage.

@@ -14,31 +14,31 @@ class WorkFolder:
 
     @property
     def source_info(self) -> Path:
-        """What the probe found: workers.stages.probe.SourceInfo as JSON."""
+        """What the probe found: workers.source.probe.SourceInfo as JSON."""
         return self.root / "source_info.json"
 
     @property
-    def low_res(self) -> Path:
+    def base_stream(self) -> Path:
         """The low-resolution stream."""
-        return self.root / "low_res.mp4"
+        return self.root / "base.mp4"
 
     @property
-    def low_res_info(self) -> Path:
-        """What the low-resolution stream is: workers.stages.low_res.LowResVideo as JSON."""
-        return self.root / "low_res.json"
+    def base_stream_info(self) -> Path:
+        """What the low-resolution stream is: workers.base_stream.encode.EncodedBaseStream as JSON."""
+        return self.root / "base.json"
 
     @property
     def scores(self) -> Path:
-        """workers.stages.score.PatchScores"""
+        """workers.training.score.PatchScores"""
         return self.root / "scores.npz"
 
     @property
     def plan(self) -> Path:
-        """workers.stages.chunks.ChunkPlan"""
+        """workers.training.groups.GroupPlan"""
         return self.root / "plan.npz"
 
     def network(self, index: int) -> Path:
-        """workers.trained_network.TrainedNetwork"""
+        """workers.training.trained_network.TrainedNetwork"""
         return self.root / f"network_{index}.safetensors"
 
     def checkpoint(self, index: int) -> Path:

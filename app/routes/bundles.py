@@ -7,19 +7,19 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from app import problems
-from app.common_problems import COMMON_PROBLEMS, JOB_NOT_FOUND
 from app.dependencies import JobId, ServicesDep, SnapshotDep
-from app.documentation import NOT_MODIFIED, describe_headers, document
-from app.examples import JOB_ID
-from app.preconditions import ByteRange, RangeNotSatisfiableError, is_not_modified, requested_range
-from app.problems import ProblemError
+from app.http import problems
+from app.http.preconditions import ByteRange, RangeNotSatisfiableError, is_not_modified, requested_range
+from app.http.problems import ProblemError
+from app.openapi.common_problems import COMMON_PROBLEMS, JOB_NOT_FOUND
+from app.openapi.documentation import NOT_MODIFIED, describe_headers, document
+from app.openapi.examples import JOB_ID
 from app.services import Services
-from core import bundles
-from core.bundles import BundleFile
 from core.errors import BundleFileNotFoundError, BundleNotReadyError
-from core.stored_objects import content_type_of
-from stdo.manifest_reader import MANIFEST_NAME
+from core.jobs import bundles
+from core.jobs.bundles import BundleFile
+from core.storage.stored_objects import content_type_of
+from stdo.bundle.manifest_reader import MANIFEST_NAME
 
 IMMUTABLE = "private, max-age=31536000, immutable"
 """A published bundle never changes."""
@@ -62,7 +62,7 @@ router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
 )
 def get_bundle_file(
     job_id: JobId,
-    path: Annotated[str, Path(description="As in the manifest.", examples=[MANIFEST_NAME, "low_res.mp4"])],
+    path: Annotated[str, Path(description="As in the manifest.", examples=[MANIFEST_NAME, "base.mp4"])],
     session: SnapshotDep,
     services: ServicesDep,
     request: Request,

@@ -11,13 +11,13 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app import problems
 from app.dependencies import ServicesDep
-from app.documentation import answer, document
-from app.problems import ProblemError
+from app.http import problems
+from app.http.problems import ProblemError
+from app.openapi.documentation import answer, document
 from core.errors import ServiceError
 from core.task_queue import check_broker
-from stdo.resources import FieldError
+from stdo.service.resources import FieldError
 
 CHECK_SECONDS = 3.0
 """A part that takes longer to answer counts as not ready."""

@@ -9,21 +9,22 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import Field
 
-from app import event_stream, examples
-from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.dependencies import IDENTIFIER_PATTERN, JobId, JobUploadDep, ServicesDep, SessionDep, SnapshotDep
-from app.documentation import NOT_MODIFIED, answer, document
-from app.error_handlers import NothingMoreError
-from app.form_schemas import JOB_FORM
-from app.job_requests import request_from_form, resolve
-from app.pages import PageQuery
-from app.representations import represent
-from app.storage import delete_objects, new_video
-from core import job_states, jobs
+from app.http import event_stream
+from app.http.error_handlers import NothingMoreError
+from app.http.pages import PageQuery
+from app.http.representations import represent
+from app.openapi import examples
+from app.openapi.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
+from app.openapi.documentation import NOT_MODIFIED, answer, document
+from app.openapi.form_schemas import JOB_FORM
+from app.uploads.job_requests import request_from_form, resolve
+from app.uploads.store import delete_objects, new_video
 from core.clock import utc_now
 from core.errors import JobActiveError, JobFinishedError, JobNotFoundError, MalformedCursorError
+from core.jobs import job_states, jobs
 from core.tables import JobRow
-from stdo.resources import TERMINAL_JOB_STATES, Job, JobState, Page
+from stdo.service.resources import TERMINAL_JOB_STATES, Job, JobState, Page
 
 POLL_SECONDS = 2
 """How often it is worth polling a job that has not ended."""

@@ -1,13 +1,13 @@
-"""The named recipes."""
+"""The named presets."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.common_problems import COMMON_PROBLEMS
-from app.documentation import answer
-from app.examples import PRESETS
-from stdo.resources import Page, Preset
+from app.openapi.common_problems import COMMON_PROBLEMS
+from app.openapi.documentation import answer
+from core.presets import PRESETS
+from stdo.service.resources import Page, Preset
 
 router = APIRouter(prefix="/presets", tags=["presets"], responses=COMMON_PROBLEMS)
 
@@ -20,4 +20,10 @@ router = APIRouter(prefix="/presets", tags=["presets"], responses=COMMON_PROBLEM
 )
 def list_presets() -> Page[Preset]:
     """Every preset with all its settings. A job names one, and may change any of its settings."""
-    return PRESETS
+    return Page[Preset](
+        items=tuple(
+            Preset(name=preset.name, summary=preset.summary, settings=preset.settings.model_dump(mode="json"))
+            for preset in PRESETS
+        ),
+        next_cursor=None,
+    )

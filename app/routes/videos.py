@@ -7,20 +7,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from app import examples
-from app.common_problems import COMMON_PROBLEMS, INVALID_SETTING, UPLOAD_PROBLEMS, VIDEO_NOT_FOUND
 from app.dependencies import ServicesDep, SessionDep, SnapshotDep, VideoId, VideoUploadDep
-from app.documentation import NOT_MODIFIED, answer, document
-from app.form_schemas import VIDEO_FORM
-from app.job_requests import JobRequest, require_json, resolve
-from app.pages import PageQuery
-from app.problems import CONTENT_TOO_LARGE, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
-from app.representations import represent
-from app.storage import delete_objects, new_video
-from core import jobs, videos
+from app.http.pages import PageQuery
+from app.http.problems import CONTENT_TOO_LARGE, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
+from app.http.representations import represent
+from app.openapi import examples
+from app.openapi.common_problems import COMMON_PROBLEMS, INVALID_SETTING, UPLOAD_PROBLEMS, VIDEO_NOT_FOUND
+from app.openapi.documentation import NOT_MODIFIED, answer, document
+from app.openapi.form_schemas import VIDEO_FORM
+from app.uploads.job_requests import JobRequest, require_json, resolve
+from app.uploads.store import delete_objects, new_video
 from core.clock import utc_now
 from core.errors import MalformedCursorError, VideoInUseError, VideoRefusedError
-from stdo.resources import Job, Page, Video, VideoState
+from core.jobs import jobs, videos
+from stdo.service.resources import Job, Page, Video, VideoState
 
 PROBE_SECONDS = 1
 """An uploaded video is worth another look after so long."""

@@ -97,7 +97,7 @@ def upgrade() -> None:
     sa.Column('queue', sa.String(length=32), nullable=False),
     sa.Column('video_id', sa.String(length=32), nullable=False),
     sa.Column('job_id', sa.String(length=32), nullable=True),
-    sa.Column('network_index', sa.Integer(), nullable=True),
+    sa.Column('network_number', sa.Integer(), nullable=True),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),

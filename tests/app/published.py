@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from core.bundles import PublishedBundle
-from core.claims import Finished, Trained
+from core.jobs.bundles import PublishedBundle
+from core.jobs.claims import Finished, Trained
 from tests.app.live import LiveApi
 from tests.core.samples import claim, sample_bundle, succeed, training_job
 
@@ -33,7 +33,7 @@ def publish(api: LiveApi, folder: Path) -> Published:
     """Two files under a sample manifest's names: the manifest and the low-resolution stream."""
     database = api.deployment.database
     job_id = training_job(database, network_count=1)
-    contents = {"manifest.json": b'{"format": "stdo-bundle"}', "low_res.mp4": LOW_RES, "networks/0.onnx": b"weights"}
+    contents = {"manifest.json": b'{"format": "stdo-bundle"}', "base.mp4": LOW_RES, "networks/0.onnx": b"weights"}
     bundle = sample_bundle(job_id)
     for path, content in contents.items():
         (folder / "file").write_bytes(content)
@@ -54,7 +54,7 @@ def with_true_entries(bundle: PublishedBundle, contents: dict[str, bytes]) -> Pu
         prefix=bundle.prefix,
         manifest=manifest.model_copy(
             update={
-                "low_res": manifest.low_res.model_copy(update=truth("low_res.mp4")),
+                "base_stream": manifest.base_stream.model_copy(update=truth("base.mp4")),
                 "networks": (network, *manifest.networks[1:]),
             }
         ),

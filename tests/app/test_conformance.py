@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.child_processes import PROJECT_FOLDER
+from app.serve.child_processes import PROJECT_FOLDER
 from tests.app.live import LiveApi
 from tests.app.published import publish
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core import job_states, jobs, leases, videos
-from core.bundles import PublishedBundle, bundle_prefix
-from core.claims import Claim, Heartbeat, Prepared, Result
 from core.database import Database
-from core.progress import StageReport
-from core.recipes import resolve_settings
+from core.jobs import job_states, jobs, leases, videos
+from core.jobs.bundles import PublishedBundle, bundle_prefix
+from core.jobs.claims import Claim, Heartbeat, Prepared, Result
+from core.jobs.progress import StageReport
+from core.presets import resolve_settings
 from core.tables import JobRow, TaskKind, TaskRow
-from stdo.manifest import (
+from stdo.bundle.manifest import (
+    BaseStream,
     Colour,
     FileEntry,
-    LowResStream,
     Manifest,
     Network,
     PatchGrid,
@@ -31,7 +31,7 @@ from stdo.manifest import (
     Rational,
     Source,
 )
-from stdo.resources import Failure
+from stdo.service.resources import Failure
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -75,22 +75,24 @@ def new_job(database: Database, *, video_id: str | None = None, seconds: float =
         return jobs.create(session, video_id=video_id, preset="fast", settings=settings, now=after(seconds)).id
 
 
-def task_id_of(database: Database, owner: str, kind: TaskKind, network_index: int | None = None) -> str:
+def task_id_of(database: Database, owner: str, kind: TaskKind, network_number: int | None = None) -> str:
     """The id of a task of a job, or of a video's probe."""
     with database.snapshot() as session:
         statement = select(TaskRow.id).where(
             TaskRow.kind == kind,
-            TaskRow.network_index == network_index if network_index is not None else TaskRow.network_index.is_(None),
+            TaskRow.network_number == network_number
+            if network_number is not None
+            else TaskRow.network_number.is_(None),
             (TaskRow.video_id if kind == "probe_video" else TaskRow.job_id) == owner,
         )
         return session.scalars(statement).one()
 
 
 def claim(
-    database: Database, owner: str, kind: TaskKind, network_index: int | None = None, *, seconds: float = 0
+    database: Database, owner: str, kind: TaskKind, network_number: int | None = None, *, seconds: float = 0
 ) -> Claim:
     """Take a task that is free for the taking."""
-    task_id = task_id_of(database, owner, kind, network_index)
+    task_id = task_id_of(database, owner, kind, network_number)
     with database.transaction() as session:
         held = job_states.claim(session, task_id, now=after(seconds), lease=LEASE)
     assert held is not None
@@ -125,7 +127,7 @@ def task_states(database: Database, job_id: str) -> dict[str, str]:
     """Each task's state, by kind and network."""
     with database.snapshot() as session:
         return {
-            task.kind if task.network_index is None else f"{task.kind} {task.network_index}": task.state
+            task.kind if task.network_number is None else f"{task.kind} {task.network_number}": task.state
             for task in leases.tasks_of_job(session, job_id)
         }
 
@@ -184,7 +186,7 @@ def sample_bundle(job_id: str, attempt: int = 1) -> PublishedBundle:
         "channels": "rgb",
         "precision": "int8",
         "parameter_count": 20_000,
-        "multiply_accumulates_per_lr_pixel": 20_000.0,
+        "multiply_accumulates_per_base_pixel": 20_000.0,
     }
     manifest = Manifest(
         bundle_id=job_id,
@@ -194,8 +196,8 @@ def sample_bundle(job_id: str, attempt: int = 1) -> PublishedBundle:
             scale=2,
             display_width=96,
             display_height=108,
-            lr_width=48,
-            lr_height=54,
+            base_width=48,
+            base_height=54,
             frame_count=2,
             average_frame_rate=RATE,
             variable_frame_rate=False,
@@ -203,7 +205,7 @@ def sample_bundle(job_id: str, attempt: int = 1) -> PublishedBundle:
             colour=Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709"),
         ),
         patch_grid=PatchGrid(patch_width=48, patch_height=54, columns=1, rows=1, halo=4),
-        low_res=LowResStream(**entry("low_res.mp4", 500), codec="h264", lossless=False, audio_codec=None),
+        base_stream=BaseStream(**entry("base.mp4", 500), codec="h264", lossless=False, audio_codec=None),
         networks=tuple(Network(**entry(f"networks/{index}.onnx", 100 + index), **network) for index in range(2)),
         patch_index=PatchIndex(
             segments=(PatchIndexSegment(**entry("patch_index/00000.bin", 7), first_frame=0, frame_count=2),)

@@ -10,10 +10,11 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import IntegrityError
 
-from core import api_keys, leases, videos
+from core import api_keys
 from core import database as database_module
 from core.database import Database, make_engine, migrate
 from core.errors import DatabaseUnavailableError
+from core.jobs import leases, videos
 from core.outbox import TaskMessage
 from core.settings import Settings
 from core.tables import Base

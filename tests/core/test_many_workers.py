@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import select
 
-from core import events, job_states, jobs
-from core.claims import Claim, Finished, Prepared, Result, Trained
 from core.database import Database
 from core.errors import JobFinishedError, LeaseLostError
-from core.progress import STAGES_OF_TASK, StageReport
+from core.jobs import events, job_states, jobs
+from core.jobs.claims import Claim, Finished, Prepared, Result, Trained
+from core.jobs.progress import STAGES_OF_TASK, StageReport
 from core.tables import TaskRow
-from stdo.resources import TERMINAL_JOB_STATES
+from stdo.service.resources import TERMINAL_JOB_STATES
 from tests.core.samples import LEASE, NOON, new_job, sample_bundle
 from tests.deployments import Deployment
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from demo.pictures import PatchErrors, draw_comparison, draw_f0_heatmaps, draw_restored_heatmaps
 from demo.restoration import Comparison, Crop, View
-from stdo.bundle import open_bundle
-from stdo.manifest import Manifest
+from stdo.bundle.bundle import open_bundle
+from stdo.bundle.manifest import Manifest
 from tests.stdo.bundles import write_small_bundle
 
 WIDTH, HEIGHT, FRAMES = 90, 58, 4

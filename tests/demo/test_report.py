@@ -10,10 +10,10 @@ from rich.console import Console
 from demo.errors import DemoError
 from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
 from demo.restoration import Comparison, Crop, Restoration, View
-from stdo.bundle import open_bundle
-from stdo.manifest import Manifest, Normalisation
+from stdo.bundle.bundle import open_bundle
+from stdo.bundle.manifest import Manifest, Normalisation
 from tests.stdo.bundles import write_small_bundle
-from tests.stdo.service import make_job
+from tests.stdo.service.scripted_service import make_job
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_report_holds_what_was_measured(bundle_folder: Path, manifest: Manif
         print_tables(bundle, seconds=seconds, console=console)
     report = json.loads((tmp_path / "report.json").read_text())
     parts = report["bytes"]
-    assert set(parts) == {"low_res", "networks", "patch_index", "manifest", "total"}
+    assert set(parts) == {"base_stream", "networks", "patch_index", "manifest", "total"}
     assert parts["total"] == sum(count for part, count in parts.items() if part != "total")
     assert report["kbit_per_second"]["total"] == pytest.approx(parts["total"] * 8 / 1000 / (5 / 25), abs=0.01)
     assert {(name, "psnr_y" in figures, "psnr_rgb" in figures) for name, figures in report["quality"].items()} == {

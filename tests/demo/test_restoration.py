@@ -9,12 +9,12 @@ import pytest
 
 from demo.errors import DemoError
 from demo.restoration import best_crop, restore
-from stdo.bundle import open_bundle
-from stdo.frames import decode_video
-from stdo.quality import QualityMeter, ReferenceFrame
-from stdo.reconstruction import reconstruct
-from stdo.upscale import resize_frame
-from tests.stdo.bundles import write_low_res, write_small_bundle
+from stdo.bundle.bundle import open_bundle
+from stdo.decoder.frames import decode_video
+from stdo.decoder.reconstruction import reconstruct
+from stdo.decoder.upscale import resize_frame
+from stdo.quality.psnr import QualityMeter, ReferenceFrame
+from tests.stdo.bundles import write_base_stream, write_small_bundle
 
 WIDTH, HEIGHT = 64, 48
 BEST_FRAME = 3
@@ -29,13 +29,13 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def video(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source that is what bicubic makes of it, but for one frame, which is what the networks restore."""
     with open_bundle(bundle_folder) as bundle:
-        low_res = decode_video(bundle.path(bundle.manifest.low_res))
+        base_stream = decode_video(bundle.path(bundle.manifest.base_stream))
         frames = [
             restored.yuv if number == BEST_FRAME else resize_frame(small, scale=2, filter="bicubic")
-            for number, (restored, small) in enumerate(zip(reconstruct(bundle), low_res, strict=True))
+            for number, (restored, small) in enumerate(zip(reconstruct(bundle), base_stream, strict=True))
         ]
     path = tmp_path_factory.mktemp("video") / "source.mp4"
-    write_low_res(path, frames)
+    write_base_stream(path, frames)
     return path
 
 
@@ -80,7 +80,7 @@ def test_one_pass_gives_video_figures_and_pictures(bundle_folder: Path, video: P
 
 def test_a_source_of_another_length_is_noticed(bundle_folder: Path, video: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.mp4"
-    write_low_res(short, list(decode_video(video))[:4])
+    write_base_stream(short, list(decode_video(video))[:4])
     with open_bundle(bundle_folder) as bundle, pytest.raises(DemoError, match="can't be compared"):
         restore(bundle, short, tmp_path / "out.mp4", wanted_source_frames=set(), on_progress=lambda *_: None)
     assert not (tmp_path / "out.mp4").exists()
@@ -91,7 +91,7 @@ def test_a_restoration_without_any_error_has_no_figure(bundle_folder: Path, tmp_
     with open_bundle(bundle_folder) as bundle:
         frames = [frame.yuv for frame in reconstruct(bundle, frames=range(1))]
         assert frames[0].time == Fraction(0)
-        write_low_res(perfect, [frame.yuv for frame in reconstruct(bundle)])
+        write_base_stream(perfect, [frame.yuv for frame in reconstruct(bundle)])
         result = restore(bundle, perfect, tmp_path / "out.mp4", wanted_source_frames=set(), on_progress=lambda *_: None)
     # The networks restore R'G'B', whose luma is what the planes that were written hold.
     assert result.luma_psnr is None

@@ -27,7 +27,7 @@ def test_a_video_goes_there_and_back(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     report = json.loads((output / "report.json").read_text())
     assert (report["settings"]["scale"], report["settings"]["method"]) == (3, "jstdo")
-    assert {"probe", "low_res", "score", "chunks", "train", "export", "evaluate", "publish", "total"} <= set(
+    assert {"probe", "base_stream", "score", "groups", "train", "export", "evaluate", "publish", "total"} <= set(
         report["seconds"]
     )
     assert report["check"]["psnr_y_measured"] == pytest.approx(report["quality"]["restored"]["psnr_y"], abs=0.01)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from demo.source_frames import is_read_independently, source_frames
-from stdo.bundle import open_bundle
-from stdo.manifest import Manifest
+from stdo.bundle.bundle import open_bundle
+from stdo.bundle.manifest import Manifest
 from tests.clips import ClipMaker
 from tests.stdo.bundles import write_small_bundle
-from workers.frame_tally import SourceLimits
-from workers.source_frames import read_source_frames
-from workers.stages.probe import SourceInfo, probe_source
+from workers.source.frames import read_source_frames
+from workers.source.probe import SourceInfo, probe_source
+from workers.source.source_counts import SourceLimits
 
 
 @pytest.fixture(scope="module")

@@ -184,7 +184,8 @@ class TestImages:
         assert {option for option in used if option not in shown} == set()
 
     @pytest.mark.parametrize(
-        ("target", "modules"), [("api", ("app.main", "workers.beat")), ("worker", ("workers.celery", "workers.step"))]
+        ("target", "modules"),
+        [("api", ("app.main", "workers.tasks.beat")), ("worker", ("workers.tasks.celery", "workers.sandbox.child"))],
     )
     def test_everything_a_command_imports_is_in_its_image(
         self, target: str, modules: tuple[str, ...], image_folders: dict[str, Path]

@@ -37,7 +37,7 @@ ALL_NETWORKS = [(known.name, scale) for known in ARCHITECTURES for scale in SUPP
 @pytest.mark.parametrize(("architecture", "scale"), list(PAPER_COSTS))
 def test_costs_are_those_of_the_paper(architecture: str, scale: int) -> None:
     network = build_network(architecture, scale=scale, channels="rgb")
-    costs = parameter_count(network), multiply_accumulates(network, lr_height=48, lr_width=48)
+    costs = parameter_count(network), multiply_accumulates(network, base_height=48, base_width=48)
     assert costs == PAPER_COSTS[architecture, scale]
 
 
@@ -47,7 +47,7 @@ def test_small_members_are_at_least_five_times_cheaper(small: str, full: str, sc
     small_network, full_network = (build_network(name, scale=scale, channels="rgb") for name in (small, full))
     assert 5 * parameter_count(small_network) < parameter_count(full_network)
     small_macs, full_macs = (
-        multiply_accumulates(network, lr_height=48, lr_width=48) for network in (small_network, full_network)
+        multiply_accumulates(network, base_height=48, base_width=48) for network in (small_network, full_network)
     )
     assert 5 * small_macs < full_macs
 
@@ -64,7 +64,9 @@ def test_forward_enlarges_any_batch_and_size(architecture: str, scale: int, chan
 def test_luma_is_cheaper_than_rgb(architecture: str, scale: int) -> None:
     rgb, luma = (build_network(architecture, scale=scale, channels=channels) for channels in ("rgb", "luma"))
     assert parameter_count(luma) < parameter_count(rgb)
-    assert multiply_accumulates(luma, lr_height=48, lr_width=48) < multiply_accumulates(rgb, lr_height=48, lr_width=48)
+    assert multiply_accumulates(luma, base_height=48, base_width=48) < multiply_accumulates(
+        rgb, base_height=48, base_width=48
+    )
 
 
 def test_fresh_networks_follow_the_global_seed() -> None:

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from stdo.frames import YuvFrame
-from stdo.manifest import (
+from stdo.bundle.geometry import base_size, make_patch_grid
+from stdo.bundle.manifest import (
+    BaseStream,
     Colour,
     FileEntry,
-    LowResStream,
     Manifest,
     Network,
     PatchGrid,
@@ -35,8 +35,8 @@ from stdo.manifest import (
     Scale,
     Source,
 )
-from stdo.patch_grid import low_res_size, make_patch_grid
-from stdo.patch_index import encode_segment
+from stdo.bundle.patch_index import encode_segment
+from stdo.decoder.frames import YuvFrame
 
 Channels = Literal["rgb", "luma"]
 CHANNEL_COUNT = {"rgb": 3, "luma": 1}
@@ -53,8 +53,8 @@ def make_picture(
         scale=scale,
         display_width=width,
         display_height=height,
-        lr_width=low_res_size(width, scale),
-        lr_height=low_res_size(height, scale),
+        base_width=base_size(width, scale),
+        base_height=base_size(height, scale),
         frame_count=frame_count,
         average_frame_rate=Rational(numerator=25, denominator=1),
         variable_frame_rate=variable,
@@ -66,7 +66,11 @@ def make_picture(
 def make_grid(picture: Picture, *, width: int, height: int, halo: int) -> PatchGrid:
     """The grid of such patches over the picture's low-resolution frames."""
     return make_patch_grid(
-        lr_width=picture.lr_width, lr_height=picture.lr_height, patch_width=width, patch_height=height, halo=halo
+        base_width=picture.base_width,
+        base_height=picture.base_height,
+        patch_width=width,
+        patch_height=height,
+        halo=halo,
     )
 
 
@@ -84,7 +88,7 @@ def random_frame(width: int, height: int, *, seed: int = 0, time: Fraction = Fra
 
 def moving_frames(picture: Picture, times: Sequence[Fraction]) -> list[YuvFrame]:
     """Low-resolution frames of a textured pattern that wanders."""
-    rows, columns = np.mgrid[: picture.lr_height, : picture.lr_width]
+    rows, columns = np.mgrid[: picture.base_height, : picture.base_width]
     frames = []
     for number, time in enumerate(times):
         y = 128 + 40 * np.sin((columns + 3 * number) / 3.1) + 25 * np.cos((rows * 2 - columns + number) / 2.3)
@@ -142,7 +146,7 @@ def sharpening_network(scale: int, channels: Channels = "rgb", *, seed: int = 0,
     )
 
 
-def write_low_res(
+def write_base_stream(
     path: Path,
     frames: Sequence[YuvFrame],
     *,
@@ -166,9 +170,9 @@ def write_low_res(
         container.mux(stream.encode(None))
         if sound is not None:
             tone = np.sin(np.arange(round(sound_seconds * SAMPLE_RATE)) * (2 * np.pi * 440 / SAMPLE_RATE))
-            chunk = av.AudioFrame.from_ndarray(tone[np.newaxis].astype(np.float32), format="fltp", layout="mono")
-            chunk.sample_rate, chunk.pts = SAMPLE_RATE, 0
-            container.mux(sound.encode(chunk))
+            group = av.AudioFrame.from_ndarray(tone[np.newaxis].astype(np.float32), format="fltp", layout="mono")
+            group.sample_rate, group.pts = SAMPLE_RATE, 0
+            container.mux(sound.encode(group))
             container.mux(sound.encode(None))
 
 
@@ -183,7 +187,7 @@ def write_bundle(
     segment_frames: int = 2,
     lossless: bool = True,
 ) -> Path:
-    """Write networks, patch index and manifest beside the low_res.mp4 that is in the folder already.
+    """Write networks, patch index and manifest beside the base.mp4 that is in the folder already.
 
     Args:
         numbers: (frames, patches), the network of each patch.
@@ -195,7 +199,7 @@ def write_bundle(
             channels=channels,
             precision="fp32",
             parameter_count=1,
-            multiply_accumulates_per_lr_pixel=1.0,
+            multiply_accumulates_per_base_pixel=1.0,
         )
         for number, data in enumerate(networks)
     ]
@@ -204,8 +208,8 @@ def write_bundle(
         rows = numbers[first : first + segment_frames]
         written = _write(folder, f"patch_index/{len(segments):05d}.bin", encode_segment(rows))
         segments.append(PatchIndexSegment(**written, first_frame=first, frame_count=len(rows)))
-    low_res = (folder / "low_res.mp4").read_bytes()
-    with av.open(str(folder / "low_res.mp4")) as container:
+    base_stream = (folder / "base.mp4").read_bytes()
+    with av.open(str(folder / "base.mp4")) as container:
         audio_codec = "aac" if container.streams.audio else None
     manifest = Manifest(
         bundle_id="test-bundle",
@@ -213,8 +217,8 @@ def write_bundle(
         source=_source(picture, audio_codec),
         picture=picture,
         patch_grid=grid,
-        low_res=LowResStream(
-            **_write(folder, "low_res.mp4", low_res), codec="h264", lossless=lossless, audio_codec=audio_codec
+        base_stream=BaseStream(
+            **_write(folder, "base.mp4", base_stream), codec="h264", lossless=lossless, audio_codec=audio_codec
         ),
         networks=tuple(network_entries),
         patch_index=PatchIndex(segments=tuple(segments)),
@@ -238,7 +242,7 @@ def write_small_bundle(
     colour: Colour = BT709,
     networks: Sequence[bytes] | None = None,
     sound_seconds: float = 0,
-    low_res_options: dict[str, str] | None = None,
+    base_stream_options: dict[str, str] | None = None,
 ) -> Path:
     """A whole bundle in an empty folder, by default with an odd size and patches that don't divide it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -248,7 +252,7 @@ def write_small_bundle(
     )
     grid = make_grid(picture, width=patch[0], height=patch[1], halo=halo)
     frames = moving_frames(picture, times)
-    write_low_res(folder / "low_res.mp4", frames, options=low_res_options, sound_seconds=sound_seconds)
+    write_base_stream(folder / "base.mp4", frames, options=base_stream_options, sound_seconds=sound_seconds)
     chosen = networks or [sharpening_network(scale, channels, seed=1), sharpening_network(scale, channels, seed=2)]
     random = np.random.default_rng(7)
     numbers = random.integers(0, len(chosen), (len(times), grid.rows * grid.columns), dtype=np.uint8)
@@ -259,7 +263,7 @@ def write_small_bundle(
         networks=chosen,
         numbers=numbers,
         channels=channels,
-        lossless=not low_res_options,
+        lossless=not base_stream_options,
     )
 
 

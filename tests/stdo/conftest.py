@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stdo.service import ScriptedService, serving
+from tests.stdo.service.scripted_service import ScriptedService, serving
 
 
 @pytest.fixture(scope="session")

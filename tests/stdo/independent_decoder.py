@@ -50,9 +50,9 @@ def decode_bundle(folder: Path) -> list[DecodedFrame]:
         raise ValueError("not a bundle of major version 1")
     networks = [_open_network(folder, entry) for entry in manifest["networks"]]
     numbers = _read_patch_index(folder, manifest)
-    _read_file(folder, manifest["low_res"])
+    _read_file(folder, manifest["base_stream"])
     frames = []
-    with av.open(str(folder / manifest["low_res"]["path"])) as container:
+    with av.open(str(folder / manifest["base_stream"]["path"])) as container:
         for number, picture in enumerate(container.decode(video=0)):
             assert picture.pts is not None
             assert picture.time_base is not None
@@ -73,9 +73,9 @@ def _restore(
     colour = picture["colour"]
     luma, u, v = planes
     image = to_rgb(luma, u, v, colour["matrix"], colour["range"]) if channels == "rgb" else luma[:, :, None]
-    lr_height, lr_width, channel_count = image.shape
-    assert lr_width == 2 * ceil(picture["display_width"] / (2 * scale))
-    assert lr_height == 2 * ceil(picture["display_height"] / (2 * scale))
+    base_height, base_width, channel_count = image.shape
+    assert base_width == 2 * ceil(picture["display_width"] / (2 * scale))
+    assert base_height == 2 * ceil(picture["display_height"] / (2 * scale))
     out_height, out_width = scale * grid["patch_height"], scale * grid["patch_width"]
     canvas = np.zeros((grid["rows"] * out_height, grid["columns"] * out_width, channel_count), np.uint8)
     for row in range(grid["rows"]):
@@ -85,8 +85,8 @@ def _restore(
             )
             for i in range(window.shape[0]):
                 for j in range(window.shape[1]):
-                    y = min(max(row * grid["patch_height"] - halo + i, 0), lr_height - 1)
-                    x = min(max(column * grid["patch_width"] - halo + j, 0), lr_width - 1)
+                    y = min(max(row * grid["patch_height"] - halo + i, 0), base_height - 1)
+                    x = min(max(column * grid["patch_width"] - halo + j, 0), base_width - 1)
                     window[i, j] = image[y, x]
             network = networks[numbers[row * grid["columns"] + column]]
             samples = (window.transpose(2, 0, 1)[None] / 255).astype(np.float32)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import stdo
-from stdo.manifest import Colour
+from stdo.bundle.manifest import Colour
 from tests.stdo.bundles import sharpening_network, write_small_bundle
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -31,7 +31,7 @@ def main() -> None:
         halo=1,
         times=[Fraction(tick, 12_800) for tick in (0, 512, 1100, 2048)],
         networks=[sharpening_network(2, seed=seed, size=3) for seed in (1, 2, 3)],
-        low_res_options=_H264,
+        base_stream_options=_H264,
     )
     write_small_bundle(
         GOLDEN / "luma",
@@ -43,7 +43,7 @@ def main() -> None:
         halo=2,
         colour=Colour(matrix="bt601", range="full", primaries="bt470bg", transfer="iec61966-2-1"),
         networks=[sharpening_network(3, "luma", seed=seed) for seed in (4, 5)],
-        low_res_options=_H264,
+        base_stream_options=_H264,
         sound_seconds=0.2,
     )
     for folder in (GOLDEN / "rgb", GOLDEN / "luma"):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from stdo import manifest
-from stdo.colour import colour_codes, colour_factors
-from stdo.frames import decode_video, yuv_to_rgb
-from stdo.manifest import Colour
-from stdo.manifest_reader import parse_manifest
-from stdo.patch_index import decode_segment
+from stdo.bundle import manifest
+from stdo.bundle.manifest import Colour
+from stdo.bundle.manifest_reader import parse_manifest
+from stdo.bundle.patch_index import decode_segment
+from stdo.decoder.colour import colour_codes, colour_factors
+from stdo.decoder.frames import decode_video, yuv_to_rgb
 from tests.stdo.make_golden import GOLDEN
 
 TEXT = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_worked_example_is_the_golden_bundle() -> None:
         pixels = ", ".join(f"({' '.join(map(str, samples[start : start + 3]))})" for start in (0, 3, 6))
         assert f"| {number} | {frame['time']} s | {pixels} |" in section
         assert frame["rgb_sha256"] in section
-    lr = next(decode_video(GOLDEN / "rgb" / "low_res.mp4"))
+    lr = next(decode_video(GOLDEN / "rgb" / "base.mp4"))
     for name, plane in (("Y", lr.y), ("U", lr.u), ("V", lr.v)):
         assert f"| {name} | {' '.join(map(str, plane[0, :3]))} | {' '.join(map(str, plane[1, :3]))} |" in section
     first = yuv_to_rgb(lr, golden.picture.colour)[:2, :3].tolist()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import stdo
-from stdo.manifest import Colour
+from stdo.bundle.manifest import Colour
 from tests.stdo.bundles import write_small_bundle
 from tests.stdo.independent_decoder import decode_bundle
 from tests.stdo.make_golden import GOLDEN, expected_frames

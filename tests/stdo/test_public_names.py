@@ -40,7 +40,7 @@ def test_functions_stay_functions_when_modules_are_loaded() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("module", ["stdo", "stdo.manifest", "stdo.resources"])
+@pytest.mark.parametrize("module", ["stdo", "stdo.bundle.manifest", "stdo.service.resources"])
 def test_types_alone_load_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)

@@ -14,19 +14,19 @@ from threading import Event
 from types import MappingProxyType
 from typing import Any
 
-from core import jobs, videos
 from core.clock import utc_now
-from core.recipes import resolve_settings
+from core.jobs import jobs, videos
+from core.presets import resolve_settings
 from core.tables import new_id
 from tests.deployments import Deployment
 from tests.processes import tied
-from workers.attempt import Worker
+from workers.tasks.attempt import Worker
 
 TINY: Mapping[str, Any] = {
     "patches": {"width": 32, "height": 24},
-    "chunks": {"count": 2},
+    "groups": {"count": 2},
     "training": {"steps": 8, "batch_size": 2},
-    "low_res": {"speed": "fast"},
+    "base_stream": {"speed": "fast"},
 }
 """Settings that make an encode of a small clip as short as it can be."""
 

@@ -8,22 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.recipes import EncodingSettings, resolve_settings
-from stdo.manifest import Manifest
-from stdo.resources import ProgressUnit, Stage
+from core.presets import EncodingSettings, resolve_settings
+from stdo.bundle.manifest import Manifest
+from stdo.service.resources import ProgressUnit, Stage
 from workers import pipeline
-from workers.ffmpeg import FFmpeg
-from workers.frame_pairs import VideoFiles
+from workers.base_stream.encode import encode_base_stream
+from workers.base_stream.frame_pairs import VideoFiles
+from workers.ffmpeg.program import FFmpeg
 from workers.progress import Progress
-from workers.stages.low_res import encode_low_res
-from workers.stages.probe import SourceLimits, probe_source
+from workers.source.probe import SourceLimits, probe_source
 from workers.work_folder import WorkFolder
 
 SMALL: Mapping[str, Any] = {
     "patches": {"width": 32, "height": 24},
-    "chunks": {"count": 2},
+    "groups": {"count": 2},
     "training": {"steps": 60, "batch_size": 4},
-    "low_res": {"crf": 8},
+    "base_stream": {"crf": 8},
 }
 CREATED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -78,8 +78,8 @@ def encode(source: Path, work: Path, settings: EncodingSettings) -> Run:
     return Run(source=source, settings=settings, work=WorkFolder(root=work), manifest=manifest, reports=reports)
 
 
-def encoded_low_res(source: Path, work: Path, settings: EncodingSettings) -> VideoFiles:
-    """What the stages after low_res begin with."""
+def encoded_base_stream(source: Path, work: Path, settings: EncodingSettings) -> VideoFiles:
+    """What the stages after base_stream begin with."""
 
     def silent(stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
         return
@@ -87,6 +87,6 @@ def encoded_low_res(source: Path, work: Path, settings: EncodingSettings) -> Vid
     report: Progress = silent
     program = FFmpeg()
     info = probe_source(source, limits=SourceLimits(), report=report, program=program)
-    low_res = work / "low_res.mp4"
-    encode_low_res(source, info, settings, low_res, report, program=program)
-    return VideoFiles(source=source, low_res=low_res, info=info, ffmpeg=program)
+    base_stream = work / "base.mp4"
+    encode_base_stream(source, info, settings, base_stream, report, program=program)
+    return VideoFiles(source=source, base_stream=base_stream, info=info, ffmpeg=program)

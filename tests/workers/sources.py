@@ -9,10 +9,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from stdo.frames import YuvFrame
-from stdo.resources import ProgressUnit, Stage
-from workers.source_frames import read_source_frames
-from workers.stages.probe import SourceInfo, SourceLimits, probe_source
+from stdo.decoder.frames import YuvFrame
+from stdo.service.resources import ProgressUnit, Stage
+from workers.source.frames import read_source_frames
+from workers.source.probe import SourceInfo, SourceLimits, probe_source
 
 Samples = npt.NDArray[Any]
 

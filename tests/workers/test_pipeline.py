@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 import stdo
-from stdo.frames import yuv_to_rgb
+from stdo.decoder.frames import yuv_to_rgb
 from tests.clips import LOSSLESS, ClipMaker
 from tests.workers.pipeline_runs import CREATED_AT, Run, encode, settings_of
 from tests.workers.sources import silent
 from workers import pipeline
-from workers.device import DeviceUnavailableError
+from workers.base_stream.encode import EncodedBaseStream
 from workers.errors import TooManyPatchesError
-from workers.ffmpeg import FFmpeg
-from workers.source_frames import read_source_frames
-from workers.stages import score
-from workers.stages.low_res import LowResVideo
-from workers.stages.probe import SourceInfo, SourceLimits
-from workers.trained_network import TrainedNetwork
+from workers.ffmpeg.program import FFmpeg
+from workers.source.frames import read_source_frames
+from workers.source.probe import SourceInfo, SourceLimits
+from workers.training import score
+from workers.training.device import DeviceUnavailableError
+from workers.training.trained_network import TrainedNetwork
 from workers.work_folder import WorkFolder
 
 
@@ -82,13 +82,13 @@ def test_too_many_patches_are_refused_before_anything_is_encoded(
         pipeline.prepare(
             clip, settings_of(), tmp_path, device="cpu", limits=SourceLimits(), ffmpeg=FFmpeg(), report=silent
         )
-    assert not work.low_res.exists()
+    assert not work.base_stream.exists()
 
 
 def test_versions_are_those_of_the_machines_that_did_the_work(tmp_path: Path, stdo_run: Run) -> None:
     work = WorkFolder(root=Path(shutil.copytree(stdo_run.work.root, tmp_path / "work")))
-    low_res = LowResVideo.model_validate_json(work.low_res_info.read_bytes())
-    work.low_res_info.write_text(low_res.model_copy(update={"ffmpeg_version": "4.0"}).model_dump_json())
+    base_stream = EncodedBaseStream.model_validate_json(work.base_stream_info.read_bytes())
+    work.base_stream_info.write_text(base_stream.model_copy(update={"ffmpeg_version": "4.0"}).model_dump_json())
     for index, torch_version in enumerate(("2.1", "2.2")):
         replace(TrainedNetwork.load(work.network(index)), torch_version=torch_version).save(work.network(index))
     manifest = pipeline.finish(
@@ -145,7 +145,7 @@ def test_the_quality_folder_holds_what_was_measured(stdo_run: Run) -> None:
 
 def test_progress_reaches_the_end_of_every_stage_in_order(stdo_run: Run) -> None:
     reports = stdo_run.reports
-    assert reports.stages() == ["probe", "low_res", "score", "chunks", "train", "export", "evaluate"]
+    assert reports.stages() == ["probe", "base_stream", "score", "groups", "train", "export", "evaluate"]
     assert reports.last("score") == (12, 12, "frames")
     assert reports.last("train") == (30, 30, "steps")
     assert reports.last("export") == (2, 2, "files")
@@ -175,7 +175,7 @@ def test_a_luma_network_at_another_scale_and_halo(tmp_path: Path, clip: Path) ->
     manifest = encode(clip, tmp_path / "luma", settings).manifest
     assert manifest.networks[0].channels == "luma"
     assert manifest.patch_grid.halo == 2
-    assert (manifest.picture.lr_width, manifest.picture.lr_height) == (32, 28)
+    assert (manifest.picture.base_width, manifest.picture.base_height) == (32, 28)
     assert manifest.quality.restored.psnr_y is not None
     assert manifest.quality.bicubic.psnr_y is not None
     assert manifest.quality.restored.psnr_y > manifest.quality.bicubic.psnr_y
@@ -183,10 +183,10 @@ def test_a_luma_network_at_another_scale_and_halo(tmp_path: Path, clip: Path) ->
     assert manifest.quality.precision_loss.psnr_y_db == 0
 
 
-def test_one_single_frame_of_odd_size_with_fewer_patches_than_chunks(tmp_path: Path) -> None:
+def test_one_single_frame_of_odd_size_with_fewer_patches_than_groups(tmp_path: Path) -> None:
     odd = "format=yuv444p,crop=61:45"
     source = ClipMaker(tmp_path).make("one.mkv", *LOSSLESS, size="64x48", frames=1, filters=odd)
-    run = encode(source, tmp_path / "one", settings_of({"chunks": {"count": 4}, "patches": {"width": 64}}))
+    run = encode(source, tmp_path / "one", settings_of({"groups": {"count": 4}, "patches": {"width": 64}}))
     assert len(run.manifest.networks) == 1
     with stdo.open_bundle(run.work.bundle) as bundle:
         (frame,) = stdo.reconstruct(bundle)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.bundles import bundle_prefix
+from core.jobs.bundles import bundle_prefix
 from core.tables import new_id
 from tests.app.live import LiveApi, assert_problem
 from tests.app.published import LOW_RES, Published, publish
@@ -18,13 +18,13 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 NONSENSE_PATHS = [
     "nothing",
     "",
-    "low_res.mp4/",
+    "base.mp4/",
     "networks",
     "../1/manifest.json",
     "%2e%2e%2f%2e%2e%2fvideos",
     "..%5c..%5cx",
     "%00",
-    "low_res.mp4%00",
+    "base.mp4%00",
     "%ff%fe",
     "/etc/passwd",
     "a" * 5000,
@@ -55,7 +55,7 @@ class TestWholeFiles:
         assert response.headers["etag"] == tag_of(response.content)
 
     def test_other_files_come_from_where_they_lie(self, published: Published) -> None:
-        response = published.get("low_res.mp4")
+        response = published.get("base.mp4")
         if published.api.is_embedded:
             assert response.status_code == 200
         else:
@@ -71,7 +71,7 @@ class TestWholeFiles:
         assert response.headers["cache-control"] == IMMUTABLE
 
     def test_head(self, published: Published) -> None:
-        response = published.get("low_res.mp4", "HEAD")
+        response = published.get("base.mp4", "HEAD")
         assert (response.status_code, response.content) == (200, b"")
         assert response.headers["content-length"] == str(len(LOW_RES))
         assert response.headers["accept-ranges"] == "bytes"
@@ -79,7 +79,7 @@ class TestWholeFiles:
 
     def test_not_modified(self, published: Published) -> None:
         for given in (tag_of(LOW_RES), f"W/{tag_of(LOW_RES)}", f'"x", {tag_of(LOW_RES)}', "*"):
-            response = published.get("low_res.mp4", If_None_Match=given)
+            response = published.get("base.mp4", If_None_Match=given)
             assert (response.status_code, response.content) == (304, b"")
             assert response.headers["etag"] == tag_of(LOW_RES)
         assert published.get("manifest.json", If_None_Match='"x"').status_code == 200
@@ -92,25 +92,25 @@ class TestRanges:
     def test_one_range(self, local: Published) -> None:
         asked = {"bytes=10-19": (10, 19), "bytes=490-": (490, 499), "bytes=-10": (490, 499), "Bytes= 1-1000": (1, 499)}
         for header, (first, last) in asked.items():
-            response = local.get("low_res.mp4", Range=header)
+            response = local.get("base.mp4", Range=header)
             assert (response.status_code, response.content) == (206, LOW_RES[first : last + 1])
             assert response.headers["content-range"] == f"bytes {first}-{last}/500"
             assert response.headers["content-length"] == str(last - first + 1)
             assert response.headers["etag"] == tag_of(LOW_RES)
 
     def test_outside(self, local: Published) -> None:
-        response = local.get("low_res.mp4", Range="bytes=500-")
+        response = local.get("base.mp4", Range="bytes=500-")
         assert_problem(response, 416, "range-not-satisfiable")
         assert response.headers["content-range"] == "bytes */500"
 
     def test_what_is_no_single_range_is_ignored(self, local: Published) -> None:
         for header in ("bytes=0-1,5-6", "bytes=a-b", "lines=1-2"):
-            response = local.get("low_res.mp4", Range=header)
+            response = local.get("base.mp4", Range=header)
             assert (response.status_code, response.content) == (200, LOW_RES)
 
     def test_if_range(self, local: Published) -> None:
         def status(if_range: str) -> int:
-            return local.get("low_res.mp4", Range="bytes=0-9", If_Range=if_range).status_code
+            return local.get("base.mp4", Range="bytes=0-9", If_Range=if_range).status_code
 
         assert status(tag_of(LOW_RES)) == 206
         assert status('"another"') == 200
@@ -119,7 +119,7 @@ class TestRanges:
 
     @pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=500-"])
     def test_head_heeds_no_range(self, published: Published, wanted: str) -> None:
-        response = published.get("low_res.mp4", "HEAD", Range=wanted)
+        response = published.get("base.mp4", "HEAD", Range=wanted)
         assert (response.status_code, response.headers["content-length"]) == (200, str(len(LOW_RES)))
 
 
@@ -143,5 +143,5 @@ class TestWhatIsNotThere:
 
     def test_an_object_that_was_lost(self, local: Published) -> None:
         local.api.deployment.store.delete_prefix(bundle_prefix(local.job_id, 1))
-        problem = assert_problem(local.get("low_res.mp4"), 500, "internal-error")
+        problem = assert_problem(local.get("base.mp4"), 500, "internal-error")
         assert "bundles/" not in problem["detail"]

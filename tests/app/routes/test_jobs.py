@@ -15,9 +15,9 @@ import fastapi.routing
 import httpx
 import pytest
 
-from core import bundles, events, job_states, jobs
-from core.claims import Claim, Finished, Trained
-from core.progress import StageReport
+from core.jobs import bundles, events, job_states, jobs
+from core.jobs.claims import Claim, Finished, Trained
+from core.jobs.progress import StageReport
 from core.tables import JobRow, VideoRow, new_id
 from core.task_queue import queue_depth
 from tests.app.live import LiveApi, assert_problem, wait_until
@@ -171,7 +171,7 @@ class TestGetJob:
         assert (job["state"], job["progress"]) == ("succeeded", 1.0)
         assert job["bundle"]["manifest_url"] == f"/v1/jobs/{job_id}/bundle/manifest.json"
         assert job["bundle"]["bytes"]["total"] == sum(
-            job["bundle"]["bytes"][part] for part in ("low_res", "networks", "patch_index", "manifest")
+            job["bundle"]["bytes"][part] for part in ("base_stream", "networks", "patch_index", "manifest")
         )
         assert "retry-after" not in response.headers
 

@@ -15,14 +15,15 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app import middleware, uploads
-from core import job_states, videos
-from core.claims import Probed
+from app.http import middleware
+from app.uploads import receive as uploads
 from core.database import Database
-from core.recipes import find_recipe
+from core.jobs import job_states, videos
+from core.jobs.claims import Probed
+from core.presets import find_preset
 from core.tables import JobRow, VideoRow, new_id
 from core.task_queue import queue_depth
-from stdo.manifest import Normalisation
+from stdo.bundle.manifest import Normalisation
 from tests.app.live import LiveApi, assert_problem, live_api, wait_until
 from tests.core.samples import MAX_ATTEMPTS, REFUSAL, SOURCE, after, claim, new_job, new_video, succeed
 from tests.deployments import Deployment
@@ -394,7 +395,7 @@ class TestCreateJob:
         assert response.headers["location"] == f"/v1/jobs/{job['id']}"
         assert (job["video_id"], job["preset"], job["state"]) == (video_id, "fast", "queued")
         assert (job["settings"]["scale"], job["settings"]["training"]["steps"]) == (3, 17)
-        untouched = find_recipe("fast").settings.training
+        untouched = find_preset("fast").settings.training
         assert job["settings"]["training"]["batch_size"] == untouched.batch_size
         assert queue_depth(api.settings, "gpu") == 1
 
@@ -416,7 +417,7 @@ class TestCreateJob:
             ({"settings": {"training": {"step": 5}}}, ["settings.training.step"]),
             ({"settings": {"colour": 1}}, ["settings.colour"]),
             ({"settings": {"training": 3}}, ["settings.training"]),
-            ({"settings": {"low_res": {"crf": 20, "bitrate_kbps": 500}}}, ["settings.low_res"]),
+            ({"settings": {"base_stream": {"crf": 20, "bitrate_kbps": 500}}}, ["settings.base_stream"]),
             ({"settings": {"training": {"architecture": "vdsr"}}}, ["settings"]),
             ({"settings": {"scale": 5, "seed": -1}}, ["settings.scale", "settings.seed"]),
             ([], ["body"]),

@@ -1,0 +1,125 @@
+"""Jobs: creation, look-up, deletion, and what the API says of them. `core.jobs.job_states` runs their lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from core.errors import JobActiveError, JobNotFoundError, VideoNotFoundError, VideoRefusedError
+from core.jobs import bundles, events, job_states, paging
+from core.presets import EncodingSettings
+from core.tables import BundleRow, JobRow, VideoRow, new_id
+from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Job, JobState, Page
+
+
+def work_key(job_id: str, name: str) -> str:
+    """Where a file that passes between a job's tasks lies in the object store."""
+    return f"jobs/{job_id}/work/{name}"
+
+
+def job_prefixes(job_id: str) -> tuple[str, ...]:
+    """Where all objects of a job lie, its bundle's included."""
+    return (f"jobs/{job_id}/", f"bundles/{job_id}/")
+
+
+def create(session: Session, *, video_id: str, preset: str, settings: EncodingSettings, now: datetime) -> JobRow:
+    """A new, queued job. The video need not have been probed yet.
+
+    Raises: VideoNotFoundError; VideoRefusedError where a probe has found that it can't be encoded.
+    """
+    video = session.get(VideoRow, video_id, with_for_update=True)
+    if video is None:
+        raise VideoNotFoundError(video_id)
+    if video.refusal is not None:
+        raise VideoRefusedError(video_id, Failure.model_validate(video.refusal).detail)
+    job = JobRow(
+        id=new_id(),
+        video_id=video_id,
+        preset=preset,
+        settings=settings.model_dump(mode="json"),
+        created_at=now,
+        cancel_requested=False,
+        progress=0.0,
+        stage_seconds={},
+        last_event=0,
+    )
+    job_states.start(session, job, now=now)
+    return job
+
+
+def get(session: Session, job_id: str) -> JobRow:
+    """The job. Raises JobNotFoundError."""
+    job = session.get(JobRow, job_id)
+    if job is None:
+        raise JobNotFoundError(job_id)
+    return job
+
+
+def get_resource(session: Session, job_id: str) -> Job:
+    """The job as the API tells it, with its bundle. Raises JobNotFoundError."""
+    job = get(session, job_id)
+    return to_resource(job, session.get(BundleRow, job_id))
+
+
+def list_page(
+    session: Session,
+    *,
+    state: JobState | None = None,
+    video_id: str | None = None,
+    cursor: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[Job]:
+    """Jobs, newest first; only those in `state` and of `video_id` where given. Raises MalformedCursorError."""
+    statement = select(JobRow)
+    if state is not None:
+        statement = statement.where(JobRow.state == state)
+    if video_id is not None:
+        statement = statement.where(JobRow.video_id == video_id)
+    rows, next_cursor = paging.fetch_page(session, statement, JobRow, cursor=cursor, limit=limit)
+    published = _bundles_of(session, rows)
+    return Page[Job](items=tuple(to_resource(row, published.get(row.id)) for row in rows), next_cursor=next_cursor)
+
+
+def _bundles_of(session: Session, rows: Sequence[JobRow]) -> dict[str, BundleRow]:
+    found = session.scalars(select(BundleRow).where(BundleRow.job_id.in_([row.id for row in rows])))
+    return {bundle.job_id: bundle for bundle in found}
+
+
+def remove(session: Session, job_id: str) -> tuple[str, ...]:
+    """Delete a job and its bundle; the object prefixes to delete before this is committed.
+
+    Raises: JobNotFoundError; JobActiveError where it has not ended.
+    """
+    job = session.get(JobRow, job_id, with_for_update=True)
+    if job is None:
+        raise JobNotFoundError(job_id)
+    if job.state not in TERMINAL_JOB_STATES:
+        raise JobActiveError(job_id, job.state)
+    session.execute(delete(JobRow).where(JobRow.id == job_id))
+    return job_prefixes(job_id)
+
+
+def to_resource(row: JobRow, bundle: BundleRow | None) -> Job:
+    """The job as the API tells it."""
+    return Job(
+        id=row.id,
+        video_id=row.video_id,
+        state=row.state,
+        stage=row.stage,
+        progress=row.progress,
+        stage_progress=events.stage_progress(row),
+        eta_seconds=row.eta_seconds,
+        speed=row.speed,
+        preset=row.preset,
+        settings=row.settings,
+        cancel_requested=row.cancel_requested,
+        failure=None if row.failure is None else Failure.model_validate(row.failure),
+        stage_seconds=row.stage_seconds,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        bundle=None if bundle is None else bundles.to_summary(bundle),
+    )

@@ -1,0 +1,101 @@
+"""Uploaded videos: creation, look-up, deletion, and what the API says of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from core.errors import VideoInUseError, VideoNotFoundError
+from core.jobs import leases, paging
+from core.jobs.jobs import job_prefixes
+from core.tables import JobRow, VideoRow, new_id
+from stdo.bundle.manifest import Source
+from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Page, Video, VideoState
+
+
+def source_key(video_id: str) -> str:
+    """Where a video's bytes lie in the object store."""
+    return f"{video_prefix(video_id)}source"
+
+
+def video_prefix(video_id: str) -> str:
+    """Where all objects of a video lie."""
+    return f"videos/{video_id}/"
+
+
+def create(
+    session: Session, *, video_id: str | None = None, file_name: str, byte_count: int, sha256: str, now: datetime
+) -> VideoRow:
+    """Record an upload whose bytes are in the store, and have it probed.
+
+    `video_id` is the one, from core.tables.new_id(), under which the bytes were stored.
+    """
+    video = VideoRow(
+        id=video_id or new_id(),
+        state="uploaded",
+        file_name=file_name,
+        byte_count=byte_count,
+        sha256=sha256,
+        created_at=now,
+    )
+    session.add(video)
+    session.flush()
+    leases.add_task(session, "probe_video", video_id=video.id, job_id=None, now=now)
+    return video
+
+
+def get(session: Session, video_id: str) -> VideoRow:
+    """The video. Raises VideoNotFoundError."""
+    video = session.get(VideoRow, video_id)
+    if video is None:
+        raise VideoNotFoundError(video_id)
+    return video
+
+
+def list_page(
+    session: Session,
+    *,
+    state: VideoState | None = None,
+    cursor: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[Video]:
+    """Videos, newest first; only those in `state` where it is given. Raises MalformedCursorError."""
+    statement = select(VideoRow)
+    if state is not None:
+        statement = statement.where(VideoRow.state == state)
+    rows, next_cursor = paging.fetch_page(session, statement, VideoRow, cursor=cursor, limit=limit)
+    return Page[Video](items=tuple(to_resource(row) for row in rows), next_cursor=next_cursor)
+
+
+def remove(session: Session, video_id: str) -> tuple[str, ...]:
+    """Delete a video, its ended jobs and their bundles; the object prefixes to delete before this is committed.
+
+    Raises: VideoNotFoundError; VideoInUseError where a job has not ended.
+    """
+    video = session.get(VideoRow, video_id, with_for_update=True)
+    if video is None:
+        raise VideoNotFoundError(video_id)
+    jobs = session.scalars(select(JobRow).where(JobRow.video_id == video_id)).all()
+    active = tuple(job.id for job in jobs if job.state not in TERMINAL_JOB_STATES)
+    if active:
+        raise VideoInUseError(video_id, active)
+    session.execute(delete(VideoRow).where(VideoRow.id == video_id))
+    return (video_prefix(video_id), *(prefix for job in jobs for prefix in job_prefixes(job.id)))
+
+
+def to_resource(row: VideoRow) -> Video:
+    """The video as the API tells it."""
+    source = None if row.source is None else Source.model_validate(row.source)
+    return Video(
+        id=row.id,
+        state=row.state,
+        file_name=row.file_name,
+        byte_count=row.byte_count,
+        sha256=row.sha256,
+        created_at=row.created_at,
+        source=source,
+        input_normalisations=() if source is None else source.input_normalisations,
+        refusal=None if row.refusal is None else Failure.model_validate(row.refusal),
+    )

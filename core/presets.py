@@ -1,0 +1,282 @@
+"""Encoding settings and named presets: what a job may ask for, validated, with every default stated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Method = Literal["stdo", "jstdo", "nas", "awdnn"]
+Partition = Literal["psnr", "time", "none"]
+Sharing = Literal["separate", "joint"]
+Architecture = Literal["espcn", "srcnn", "vdsr", "edsr", "wdsr", "vdsr-small", "edsr-small", "wdsr-small"]
+GeneralNetwork = Literal["espcn", "wdsr-small"]
+
+
+class MethodAxes(NamedTuple):
+    """The two choices that a method's name stands for."""
+
+    partition: Partition
+    """How patches are grouped: by f0's PSNR, by time, or not at all."""
+    sharing: Sharing
+    """What the groups' networks have in common: nothing, or everything (one network for all groups)."""
+
+
+METHODS: Mapping[Method, MethodAxes] = {
+    "stdo": MethodAxes("psnr", "separate"),
+    "jstdo": MethodAxes("psnr", "joint"),
+    "nas": MethodAxes("time", "separate"),
+    "awdnn": MethodAxes("none", "separate"),
+}
+
+
+class _Settings(BaseModel):
+    # Strict: `true` is no number of steps, and neither is "4000".
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BaseStreamSettings(_Settings):
+    """The low-resolution stream."""
+
+    codec: Literal["h264", "hevc", "av1", "lossless"] = Field(
+        default="h264", description="`lossless` is the paper's setting: H.264 without loss, large, for comparisons."
+    )
+    downscale: Literal["bicubic", "lanczos"] = Field(default="bicubic", description="Filter of the downscale.")
+    crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
+        default=None,
+        description="Constant quality: 0 to 51 for H.264 and HEVC, 0 to 63 for AV1, lower is better. "
+        "Default 20, 22 and 28 where no bitrate is given.",
+    )
+    bitrate_kbps: Annotated[int, Field(ge=16, le=200_000)] | None = Field(
+        default=None, description="Average bitrate of the low-resolution video in kbit/s, instead of `crf`."
+    )
+    speed: Literal["fast", "medium", "slow"] = Field(default="medium", description="Effort of the video encoder.")
+    keyframe_interval_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        default=2.0, description="Longest distance between two key frames."
+    )
+    audio_bitrate_kbps: Annotated[int, Field(ge=16, le=512)] = Field(
+        default=128, description="Bitrate where sound must be encoded anew (AAC is passed through)."
+    )
+
+    @model_validator(mode="after")
+    def _one_rate_control(self) -> Self:
+        if self.crf is not None and self.bitrate_kbps is not None:
+            raise ValueError("give crf or bitrate_kbps, not both")
+        if self.codec == "lossless" and (self.crf is not None or self.bitrate_kbps is not None):
+            raise ValueError("a lossless stream has neither crf nor bitrate_kbps")
+        if self.codec in ("h264", "hevc") and self.crf is not None and self.crf > 51:
+            raise ValueError(f"crf goes up to 51 for {self.codec}")
+        return self
+
+
+class PatchSettings(_Settings):
+    """The patch grid, in low-resolution pixels (paper section 4.1: 48x54 at x2 and x4)."""
+
+    width: Annotated[int, Field(ge=8, le=512)] = Field(default=48, description="Low-resolution pixels.")
+    height: Annotated[int, Field(ge=8, le=512)] = Field(default=54, description="Low-resolution pixels.")
+    halo: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=4,
+        description="Real neighbouring pixels around a patch that its network sees. 0 is the paper's setting.",
+    )
+
+
+class GroupSettings(_Settings):
+    """How the patches are grouped."""
+
+    count: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="Groups; `awdnn` always has one.")
+
+
+class TrainingSettings(_Settings):
+    """How the networks are overfitted."""
+
+    architecture: Architecture = Field(default="espcn", description="The networks that are trained.")
+    channels: Literal["rgb", "luma"] = Field(
+        default="rgb",
+        description="`luma` restores luma alone and interpolates chroma: about a third cheaper on a client.",
+    )
+    start: Literal["general", "scratch"] = Field(
+        default="general",
+        description="Start from the general network f0 of this architecture (espcn and wdsr-small have one), or from "
+        "scratch as in the paper.",
+    )
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=4000,
+        description="Optimiser steps over all networks together, so that methods compare at equal cost: each network "
+        "gets its equal share, the first ones a step more where it doesn't divide.",
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(default=16, description="Patches a step.")
+    learning_rate: Annotated[float, Field(gt=0, le=0.1)] = Field(
+        default=1e-3, description="At the start; falls as a cosine."
+    )
+    final_learning_rate: Annotated[float, Field(ge=0, le=0.1)] = Field(
+        default=4e-8, description="What it falls to at the end."
+    )
+    patch_memory_mib: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
+        default=4096,
+        description="Memory budget of one network's training patches; beyond it patches are sampled evenly.",
+    )
+    checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        default=60.0, description="How much training is lost at most when a worker dies."
+    )
+    joint_shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
+        default=None,
+        strict=False,  # JSON has no tuples.
+        description="jstdo: share of each group's patches in the joint set (rho of the paper's eq. 2), from group 0: "
+        "1, not increasing, the last 0. Default: a straight line from 1 to 0.",
+    )
+    joint_patch_count: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="jstdo: size of the joint set (mu of eq. 2); the middle shares are scaled to meet it."
+    )
+
+    @model_validator(mode="after")
+    def _shares_decrease(self) -> Self:
+        shares = self.joint_shares
+        if shares is None:
+            return self
+        if not shares or shares[0] != 1 or any(later > earlier for earlier, later in pairwise(shares)):
+            raise ValueError("joint_shares starts with 1 and does not increase")
+        if len(shares) > 1 and shares[-1] != 0:
+            raise ValueError("joint_shares ends with 0: the easiest group is left out")
+        return self
+
+
+class ExportSettings(_Settings):
+    """How the networks are delivered."""
+
+    precision: Literal["int8", "fp16", "fp32"] = Field(
+        default="int8", description="Weights: int8 per output channel, or floating point."
+    )
+
+
+class EncodingSettings(_Settings):
+    """Everything that a job can ask for."""
+
+    method: Method = Field(
+        default="stdo",
+        description="stdo: one network per PSNR group; jstdo: one joint network; nas: one per stretch of time; "
+        "awdnn: one for all.",
+    )
+    scale: Literal[2, 3, 4] = Field(default=2, description="How much smaller the low-resolution stream is.")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        default=0, description="The same job with the same seed on the same machine gives the same bytes."
+    )
+    general_network: GeneralNetwork = Field(default="espcn", description="f0, which scores the patches.")
+    base_stream: BaseStreamSettings = BaseStreamSettings()
+    patches: PatchSettings = PatchSettings()
+    groups: GroupSettings = GroupSettings()
+    training: TrainingSettings = TrainingSettings()
+    export: ExportSettings = ExportSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        training = self.training
+        if training.start == "general" and training.architecture not in get_args(GeneralNetwork):
+            raise ValueError(f"{training.architecture} has no general network: set training.start to scratch")
+        if self.sharing != "joint" and (training.joint_shares or training.joint_patch_count):
+            raise ValueError("joint_shares and joint_patch_count belong to the method jstdo")
+        if training.joint_shares is not None and len(training.joint_shares) != self.groups.count:
+            raise ValueError(f"joint_shares has {len(training.joint_shares)} values for {self.groups.count} groups")
+        return self
+
+    @property
+    def partition(self) -> Partition:
+        """How patches are grouped: the first axis of a method."""
+        return METHODS[self.method].partition
+
+    @property
+    def sharing(self) -> Sharing:
+        """What the groups' networks have in common: the second axis of a method."""
+        return METHODS[self.method].sharing
+
+    @property
+    def group_count(self) -> int:
+        """Groups of patches."""
+        return 1 if self.partition == "none" else self.groups.count
+
+    @property
+    def network_count(self) -> int:
+        """Networks to train: one a group, or a joint one."""
+        return 1 if self.sharing == "joint" else self.group_count
+
+    def steps_of_network(self, network_number: int) -> int:
+        """Optimiser steps of one network: its equal share of `training.steps`, at least one."""
+        share, rest = divmod(self.training.steps, self.network_count)
+        return max(1, share + (network_number < rest))
+
+
+class Preset(_Settings):
+    """A named preset."""
+
+    name: str
+    summary: str
+    settings: EncodingSettings
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(
+        name="fast",
+        summary="Minutes on two CPU cores: four ESPCN networks, warm-started.",
+        settings=EncodingSettings(training=TrainingSettings(steps=4000, batch_size=4, learning_rate=5e-4)),
+    ),
+    Preset(
+        name="balanced",
+        summary="The default: small WDSR networks, warm-started; for a GPU, or patience.",
+        settings=EncodingSettings(
+            general_network="wdsr-small",
+            training=TrainingSettings(architecture="wdsr-small", steps=20_000),
+        ),
+    ),
+    Preset(
+        name="quality",
+        summary="Longer training of the small WDSR networks, for a GPU.",
+        settings=EncodingSettings(
+            general_network="wdsr-small",
+            base_stream=BaseStreamSettings(speed="slow"),
+            training=TrainingSettings(architecture="wdsr-small", steps=100_000, batch_size=32),
+        ),
+    ),
+    Preset(
+        name="paper",
+        summary="The paper's setting: lossless low resolution, no halo, full WDSR from scratch, fp32. Large bundles.",
+        settings=EncodingSettings(
+            general_network="wdsr-small",
+            base_stream=BaseStreamSettings(codec="lossless"),
+            patches=PatchSettings(halo=0),
+            training=TrainingSettings(architecture="wdsr", start="scratch", steps=280_000),
+            export=ExportSettings(precision="fp32"),
+        ),
+    ),
+)
+
+
+class UnknownPresetError(ValueError):
+    """No recipe has this name."""
+
+
+def find_preset(name: str) -> Preset:
+    """The preset called `name`. Raises UnknownPresetError."""
+    for recipe in PRESETS:
+        if recipe.name == name:
+            return recipe
+    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {', '.join(r.name for r in PRESETS)}")
+
+
+def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:
+    """A preset with some settings changed; `overrides` has the shape of EncodingSettings, as far as it goes.
+
+    Raises:
+        UnknownPresetError: no recipe has this name.
+        pydantic.ValidationError: a setting is unknown, out of range, or contradicts another.
+    """
+    base = find_preset(preset).settings.model_dump()
+    return EncodingSettings.model_validate(_merge(base, overrides))
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged

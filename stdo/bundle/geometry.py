@@ -1,0 +1,99 @@
+"""Geometry: display size -> low-resolution frame -> patches, with their halo, in pixels (docs/FORMAT.md, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stdo.bundle.manifest import PatchGrid
+
+Image = npt.NDArray[np.uint8]
+"""uint8, (h, w, C)"""
+
+
+def base_size(display_size: int, scale: int) -> int:
+    """The even low-resolution size that covers `display_size` high-resolution pixels."""
+    return 2 * _divide_up(display_size, 2 * scale)
+
+
+def make_patch_grid(*, base_width: int, base_height: int, patch_width: int, patch_height: int, halo: int) -> PatchGrid:
+    """The grid that covers a low-resolution frame; the last column and row may reach beyond it."""
+    return PatchGrid(
+        patch_width=patch_width,
+        patch_height=patch_height,
+        columns=_divide_up(base_width, patch_width),
+        rows=_divide_up(base_height, patch_height),
+        halo=halo,
+    )
+
+
+def _divide_up(number: int, by: int) -> int:
+    """Exact for whole numbers of any size, unlike ceil(number / by)."""
+    return -(-number // by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchBox:
+    """Where a patch lies in the low-resolution frame, cut short at the frame's edge."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def patch_boxes(grid: PatchGrid, *, base_width: int, base_height: int) -> list[PatchBox]:
+    """The boxes of all patches in raster order (row by row, from the left); together they tile the frame."""
+    return [
+        PatchBox(
+            top=top,
+            left=left,
+            height=min(grid.patch_height, base_height - top),
+            width=min(grid.patch_width, base_width - left),
+        )
+        for top in range(0, grid.rows * grid.patch_height, grid.patch_height)
+        for left in range(0, grid.columns * grid.patch_width, grid.patch_width)
+    ]
+
+
+def extract_patches(frame: Image, grid: PatchGrid) -> Image:
+    """All patches of a low-resolution frame with their halo, the frame extended by edge replication.
+
+    Args:
+        frame: (H, W, C) uint8.
+
+    Returns:
+        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) uint8 in raster order.
+    """
+    extended = _extend(frame, grid)
+    window = (grid.patch_height + 2 * grid.halo, grid.patch_width + 2 * grid.halo)
+    windows = np.lib.stride_tricks.sliding_window_view(extended, window, axis=(0, 1))
+    patches = windows[:: grid.patch_height, :: grid.patch_width].transpose(0, 1, 3, 4, 2)
+    return np.ascontiguousarray(patches).reshape(grid.rows * grid.columns, *window, frame.shape[2])
+
+
+def assemble_patches(patches: Image, grid: PatchGrid, *, scale: int, height: int, width: int) -> Image:
+    """Put restored patches together and cut off what exceeds the picture.
+
+    Args:
+        patches: (rows * columns, scale * patch_height, scale * patch_width, C) uint8 in raster order, halo cut off.
+        height, width: of the picture wanted, in high-resolution pixels.
+
+    Returns:
+        (height, width, C) uint8.
+    """
+    _, patch_height, patch_width, channels = patches.shape
+    if (patch_height, patch_width) != (scale * grid.patch_height, scale * grid.patch_width):
+        raise ValueError(f"patches do not fit the grid at scale {scale}: {patches.shape = }")
+    tiled = patches.reshape(grid.rows, grid.columns, patch_height, patch_width, channels)
+    whole = tiled.transpose(0, 2, 1, 3, 4).reshape(grid.rows * patch_height, grid.columns * patch_width, channels)
+    return whole[:height, :width]
+
+
+def _extend(frame: Image, grid: PatchGrid) -> Image:
+    base_height, base_width = frame.shape[:2]
+    bottom = grid.rows * grid.patch_height - base_height + grid.halo
+    right = grid.columns * grid.patch_width - base_width + grid.halo
+    return np.pad(frame, ((grid.halo, bottom), (grid.halo, right), (0, 0)), mode="edge")

@@ -1,0 +1,64 @@
+"""The command `stdo`: talk to the service, and restore bundles. Each command is in one of two modules."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from stdo.cli import bundle_commands as _cli_bundle
+from stdo.cli import service_commands as _cli_service
+
+EXIT_CODES = """
+Results go to standard output, progress and errors to standard error. --json makes both readable for programs.
+
+Exit codes:
+0    done
+1    the job failed or was cancelled, or the bundle is damaged or can't be restored
+2    wrong usage, or something that is not there
+3    the service can't be reached, or failed
+4    the service refused the request
+130  interrupted
+141  the reader of standard output went away
+"""
+
+app = typer.Typer(
+    name="stdo",
+    help=f"Encode videos into super-resolution bundles, and restore them.\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    _cli_service.encode,
+    _cli_service.jobs,
+    _cli_service.status,
+    _cli_service.cancel,
+    _cli_service.presets,
+    _cli_service.fetch,
+    _cli_bundle.reconstruct,
+    _cli_bundle.verify,
+    _cli_bundle.info,
+):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stdo {version('stdo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="stdo")

@@ -1,0 +1,117 @@
+"""The fixed-point factors between Y'CbCr and R'G'B' (docs/FORMAT.md, section 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from stdo.bundle.manifest import Colour
+
+FRACTION_BITS = 20
+"""Fixed-point precision: the factors are multiples of 2**-20. With 32 bits nothing overflows."""
+CHROMA_BITS = 3
+"""The conversions keep chroma in eighths of a level, so that its factors have three bits less."""
+
+_LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+"""Kr and Kb of each matrix (ITU-R BT.601, BT.709, BT.2020 non-constant luminance; H.273 codes 5 and 6, 1, 9)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourFactors:
+    """Fixed-point factors of one `Colour`, in both directions."""
+
+    y_offset: int
+    y_to_rgb: int
+    cr_to_r: int
+    cb_to_g: int
+    cr_to_g: int
+    cb_to_b: int
+    rgb_to_y: tuple[int, int, int]
+    rgb_to_cb: tuple[int, int, int]
+    rgb_to_cr: tuple[int, int, int]
+
+
+def colour_factors(colour: Colour) -> ColourFactors:
+    """The factors of a colour's matrix and range."""
+    return _factors(colour.matrix, colour.range)
+
+
+@cache
+def _factors(matrix: str, value_range: str) -> ColourFactors:
+    kr, kb = _LUMA_WEIGHTS[matrix]
+    kg = 1 - kr - kb
+    luma_span, chroma_span = (219, 224) if value_range == "limited" else (255, 255)
+    luma_unit, chroma_unit = 1 << FRACTION_BITS, 1 << (FRACTION_BITS - CHROMA_BITS)
+    chroma_gain = 255 / chroma_span * chroma_unit
+    luma_red, luma_blue, luma_sum = (round(luma_span / 255 * luma_unit * weight) for weight in (kr, kb, 1))
+    chroma_half = round(chroma_span / 255 * chroma_unit / 2)
+    cb_red = -round(chroma_span / 255 * chroma_unit * kr / (2 * (1 - kb)))
+    cr_blue = -round(chroma_span / 255 * chroma_unit * kb / (2 * (1 - kr)))
+    return ColourFactors(
+        y_offset=16 if value_range == "limited" else 0,
+        y_to_rgb=round(255 / luma_span * luma_unit),
+        cr_to_r=round(2 * (1 - kr) * chroma_gain),
+        cb_to_g=-round(2 * (1 - kb) * kb / kg * chroma_gain),
+        cr_to_g=-round(2 * (1 - kr) * kr / kg * chroma_gain),
+        cb_to_b=round(2 * (1 - kb) * chroma_gain),
+        # Green takes up the rounding, so that a grey picture has exactly neutral chroma and keeps its level.
+        rgb_to_y=(luma_red, luma_sum - luma_red - luma_blue, luma_blue),
+        rgb_to_cb=(cb_red, -chroma_half - cb_red, chroma_half),
+        rgb_to_cr=(chroma_half, -chroma_half - cr_blue, cr_blue),
+    )
+
+
+# H.273 codes of the names that FFmpeg gives to colour primaries and transfer characteristics. 2 is "unspecified".
+_PRIMARIES = {
+    "bt709": 1,
+    "bt470m": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "film": 8,
+    "bt2020": 9,
+    "smpte428": 10,
+    "smpte431": 11,
+    "smpte432": 12,
+    "ebu3213": 22,
+}
+_TRANSFERS = {
+    "bt709": 1,
+    "bt470m": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "linear": 8,
+    "log100": 9,
+    "log316": 10,
+    "iec61966-2-4": 11,
+    "bt1361e": 12,
+    "iec61966-2-1": 13,
+    "bt2020-10": 14,
+    "bt2020-12": 15,
+    "smpte2084": 16,
+    "smpte428": 17,
+    "arib-std-b67": 18,
+}
+_MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
+_UNSPECIFIED = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourCodes:
+    """A `Colour` as a video stream's header states it: code points of ITU-T H.273."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: bool
+
+
+def colour_codes(colour: Colour) -> ColourCodes:
+    """The code points of a colour; names that H.273 doesn't have are "unspecified"."""
+    return ColourCodes(
+        primaries=_PRIMARIES.get(colour.primaries, _UNSPECIFIED),
+        transfer=_TRANSFERS.get(colour.transfer, _UNSPECIFIED),
+        matrix=_MATRICES[colour.matrix],
+        full_range=colour.range == "full",
+    )

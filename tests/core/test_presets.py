@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from core.presets import METHODS, PRESETS, Preset, UnknownPresetError, find_preset, resolve_settings
+
+
+@pytest.mark.parametrize("recipe", PRESETS, ids=lambda recipe: recipe.name)
+def test_every_preset_is_valid_with_every_method_and_scale(recipe: Preset) -> None:
+    for method in METHODS:
+        for scale in (2, 3, 4):
+            settings = resolve_settings(recipe.name, {"method": method, "scale": scale})
+            assert settings.method == method
+            assert settings.scale == scale
+
+
+def test_the_presets_are_the_four_named_ones() -> None:
+    assert [recipe.name for recipe in PRESETS] == ["fast", "balanced", "quality", "paper"]
+    paper = find_preset("paper").settings
+    assert (paper.base_stream.codec, paper.patches.halo, paper.training.start) == ("lossless", 0, "scratch")
+    assert (paper.training.architecture, paper.export.precision) == ("wdsr", "fp32")
+
+
+def test_overrides_change_what_they_name_and_nothing_else() -> None:
+    base = find_preset("fast").settings
+    settings = resolve_settings("fast", {"training": {"steps": 7}, "seed": 3})
+    assert settings.training == base.training.model_copy(update={"steps": 7})
+    assert settings == base.model_copy(update={"training": settings.training, "seed": 3})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"training": {"step": 1}}, "training.step"),
+        ({"scale": 5}, "scale"),
+        ({"base_stream": {"crf": 20, "bitrate_kbps": 500}}, "crf or bitrate_kbps, not both"),
+        ({"base_stream": {"codec": "lossless", "crf": 10}}, "neither crf nor bitrate_kbps"),
+        ({"base_stream": {"crf": 60}}, "up to 51"),
+        ({"training": {"architecture": "vdsr"}}, "vdsr has no general network"),
+        ({"training": {"joint_patch_count": 100}}, "belong to the method jstdo"),
+        ({"method": "jstdo", "training": {"joint_shares": [1, 0]}}, "2 values for 4 groups"),
+        ({"method": "jstdo", "training": {"joint_shares": [1, 0.2, 0.3, 0]}}, "does not increase"),
+        ({"method": "jstdo", "training": {"joint_shares": [1, 0.5, 0.3, 0.1]}}, "ends with 0"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_its_reason(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        resolve_settings("fast", overrides)
+    places = [".".join(map(str, error["loc"])) for error in caught.value.errors()]
+    assert message in " ".join([*places, *(error["msg"] for error in caught.value.errors())])
+
+
+def test_an_unknown_preset_is_named() -> None:
+    with pytest.raises(UnknownPresetError, match="'slow'; choose one of fast, balanced, quality, paper"):
+        resolve_settings("slow", {})
+
+
+@pytest.mark.parametrize(
+    ("method", "groups", "networks"), [("stdo", 3, 3), ("jstdo", 3, 1), ("nas", 3, 3), ("awdnn", 1, 1)]
+)
+def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, networks: int) -> None:
+    settings = resolve_settings("fast", {"method": method, "groups": {"count": 3}})
+    assert settings.group_count == groups
+    assert settings.network_count == networks
+
+
+def test_steps_are_shared_equally_by_all_networks() -> None:
+    settings = resolve_settings("fast", {"groups": {"count": 4}, "training": {"steps": 10}})
+    assert [settings.steps_of_network(index) for index in range(4)] == [3, 3, 2, 2]
+    few = resolve_settings("fast", {"groups": {"count": 4}, "training": {"steps": 2}})
+    assert [few.steps_of_network(index) for index in range(4)] == [1, 1, 1, 1]
+    joint = resolve_settings("fast", {"method": "jstdo", "training": {"steps": 10}})
+    assert joint.steps_of_network(0) == 10

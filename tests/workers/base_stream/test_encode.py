@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.presets import BaseStreamSettings, EncodingSettings
+from stdo.decoder.frames import decode_video
+from stdo.service.resources import ProgressUnit, Stage
+from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
+from tests.workers.sources import Samples, canvas_frames, mean_squared_error, probe, silent
+from workers.base_stream.encode import EncodedBaseStream, encode_base_stream
+from workers.errors import FrameMismatchError, PictureTooSmallError
+from workers.ffmpeg.program import FFmpeg
+from workers.source.probe import SourceInfo
+
+CODECS = ("h264", "hevc", "av1", "lossless")
+
+
+def encode(
+    source: Path, out: Path, *, scale: int = 2, info: SourceInfo | None = None, **base_stream: Any
+) -> EncodedBaseStream:
+    settings = EncodingSettings(scale=scale, base_stream=BaseStreamSettings(speed="fast", **base_stream))
+    return encode_base_stream(source, info or probe(source), settings, out, silent)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "base.mp4"
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("size", ["97x81", "96x80"])
+def test_the_size_covers_the_picture(clips: ClipMaker, out: Path, size: str, scale: int) -> None:
+    source = clips.make(f"{size}.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size=size, picture="mandelbrot", frames=3)
+    picture = probe(source).picture(scale)
+    encode(source, out, scale=scale)
+    assert {frame.y.shape for frame in decode_video(out)} == {(picture.base_height, picture.base_width)}
+
+
+@pytest.mark.parametrize(("downscale", "filter_name"), [("bicubic", "BICUBIC"), ("lanczos", "LANCZOS")])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_each_plane_of_the_canvas_is_downscaled_on_its_own(
+    clips: ClipMaker, out: Path, scale: int, downscale: str, filter_name: str
+) -> None:
+    """Against Pillow, whose kernels differ a little, and against Pillow with the picture shifted by half a pixel."""
+    source = clips.make("98x83.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size="98x83", picture="mandelbrot", frames=3)
+    encode(source, out, scale=scale, codec="lossless", downscale=downscale)
+    for low, canvas in zip(decode_video(out), canvas_frames(source, scale), strict=True):
+        for plane in ("y", "u", "v"):
+            found, whole = getattr(low, plane), getattr(canvas, plane)
+            error = mean_squared_error(found, _resized(whole, found.shape, filter_name))
+            shifted = mean_squared_error(found, _resized(np.roll(whole, 1, axis=1), found.shape, filter_name))
+            assert error < 6
+            assert error < shifted / 3
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "tag"), [("h264", "h264", "avc1"), ("hevc", "hevc", "hvc1"), ("av1", "av1", "av01")]
+)
+def test_codecs(clips: ClipMaker, out: Path, codec: str, name: str, tag: str) -> None:
+    made = encode(clips.plain, out, codec=codec)
+    with av.open(str(out)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.codec.canonical_name, context.codec_tag, context.pix_fmt) == (name, tag, "yuv420p")
+    assert made == EncodedBaseStream(codec=name, lossless=False, audio_codec=None, ffmpeg_version=FFmpeg().version())
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, codec: str) -> None:
+    source = clips.make("busy.mp4", *H264, size="192x160", picture="mandelbrot", frames=20)
+    files = [tmp_path / f"{name}.mp4" for name in ("good", "default", "poor")]
+    for file, quality in zip(files, ({"crf": 5}, {}, {"crf": 50}), strict=True):
+        encode(source, file, codec=codec, **quality)
+    byte_counts = [file.stat().st_size for file in files]
+    assert byte_counts == sorted(set(byte_counts), reverse=True)
+    encode(source, tmp_path / "exact.mp4", codec="lossless")
+    errors = [_difference(file, tmp_path / "exact.mp4") for file in files]
+    assert errors == sorted(errors)
+    # 34 dB at the default quality.
+    assert errors[1] < 26
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_a_bitrate_is_met(clips: ClipMaker, out: Path, codec: str) -> None:
+    source = clips.make("three_seconds.mp4", *H264, size="192x160", picture="mandelbrot", frames=75)
+    encode(source, out, codec=codec, bitrate_kbps=200)
+    assert 0.5 < out.stat().st_size * 8 / 3 / 200_000 < 1.5
+
+
+def test_lossless_loses_nothing(clips: ClipMaker, tmp_path: Path) -> None:
+    """Twice through the encoder: the second copy, of the same size, equals the first."""
+    encode(clips.plain, tmp_path / "first.mp4", codec="lossless")
+    first = [frame.y for frame in decode_video(tmp_path / "first.mp4")]
+    run_ffmpeg("-i", tmp_path / "first.mp4", "-c:v", "ffv1", tmp_path / "copy.mkv")
+    with av.open(str(tmp_path / "copy.mkv")) as container:
+        copied = [frame.to_ndarray()[:40] for frame in container.decode(video=0)]
+    assert all(np.array_equal(*pair) for pair in zip(first, copied, strict=True))
+
+
+TIMES = {
+    "variable": ("mkv", (*LOSSLESS, "-enc_time_base", "1:1000"), "settb=1/1000,setpts=N*40+mod(N\\,3)*13", "25"),
+    "fine": ("mp4", (*H264, "-enc_time_base", "1:90000"), "settb=1/90000,setpts=N*3001+mod(N*N\\,7)", "30"),
+    "ntsc": ("mp4", H264, "null", "30000/1001"),
+    "slow": ("avi", ("-c:v", "mpeg4"), "null", "1/2"),
+    "fast": ("mkv", H264, "null", "240"),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("name", list(TIMES))
+def test_every_frame_keeps_its_time(clips: ClipMaker, out: Path, name: str, codec: str) -> None:
+    extension, encoding, filters, rate = TIMES[name]
+    source = clips.make(f"times_{name}.{extension}", *encoding, filters=filters, rate=rate)
+    info = probe(source)
+    encode(source, out, info=info, codec=codec)
+    assert [frame.time for frame in decode_video(out)] == list(info.frame_times())
+
+
+def test_times_that_were_repaired_are_those_of_the_stream(clips: ClipMaker, tmp_path: Path, out: Path) -> None:
+    content = clips.make("intra.mkv", *LOSSLESS, "-pix_fmt", "yuv420p").read_bytes()
+    still, spliced = tmp_path / "still.mkv", tmp_path / "spliced.ts"
+    still.write_bytes(content.replace(b"\x81\x00\xc8\x00", b"\x81\x00\xa0\x00"))
+    spliced.write_bytes(2 * clips.make("part.ts", "-c:v", "mpeg2video", frames=5).read_bytes())
+    for source in (still, spliced):
+        encode(source, out)
+        assert [frame.time for frame in decode_video(out)] == list(probe(source).frame_times())
+
+
+def test_sound_stays_with_the_picture(clips: ClipMaker, tmp_path: Path, out: Path) -> None:
+    """The picture starts half a second after the sound."""
+    source = tmp_path / "late.mp4"
+    inputs = ("-itsoffset", "0.5", "-i", clips.plain, "-i", clips.with_sound)
+    run_ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c", "copy", source)
+    encode(source, out)
+    assert next(decode_video(out)).time == Fraction(1, 2)
+    assert _first_sound(out) == pytest.approx(_first_sound(source), abs=0.002)
+
+
+def test_aac_is_passed_through(clips: ClipMaker, out: Path) -> None:
+    assert encode(clips.with_sound, out).audio_codec == "aac"
+    assert _sound_packets(out) == _sound_packets(clips.with_sound)
+
+
+def test_aac_of_a_transport_stream_is_passed_through(clips: ClipMaker, out: Path) -> None:
+    source = clips.make("sound.ts", "-c:v", "mpeg2video", "-c:a", "aac", sound=True)
+    encode(source, out)
+    header = 7
+    assert _sound_packets(out) == [packet[header:] for packet in _sound_packets(source)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("mp3.avi", "libmp3lame"), ("opus.mkv", "libopus"), ("pcm.mov", "pcm_s16le")]
+)
+def test_other_sound_becomes_aac(clips: ClipMaker, out: Path, name: str, codec: str) -> None:
+    encode(clips.make(name, *H264, "-c:a", codec, sound=True), out)
+    with av.open(str(out)) as container:
+        stream = container.streams.audio[0]
+        assert stream.codec_context.codec.canonical_name == "aac"
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
+    spectrum = np.abs(np.fft.rfft(samples[4800:14400]))
+    assert np.argmax(spectrum) * 5 == pytest.approx(440, abs=10)
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "bt2020nc", "smpte170m"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_stream_says_what_its_colours_mean(clips: ClipMaker, out: Path, codec: str, matrix: str) -> None:
+    tags = f"setparams=colorspace={matrix}:color_primaries=bt2020:color_trc=bt709:range=tv,format=yuv420p"
+    encode(clips.make(f"{matrix}.mkv", *LOSSLESS, filters=tags, frames=2), out, codec=codec)
+    with av.open(str(out)) as container:
+        frame = next(container.decode(video=0))
+    codes = (int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), int(frame.color_range))
+    assert codes == ({"bt709": 1, "bt2020nc": 9, "smpte170m": 6}[matrix], 9, 1, 1)
+
+
+def test_an_assumed_matrix_is_stated_since_the_size_no_longer_tells(clips: ClipMaker, out: Path) -> None:
+    encode(clips.make("hd.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size="1280x544", frames=1), out, scale=4)
+    with av.open(str(out)) as container:
+        assert int(next(container.decode(video=0)).colorspace) == 1
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_full_range_is_said_and_kept(clips: ClipMaker, out: Path, codec: str) -> None:
+    source = clips.make(
+        "white.mp4", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuvj420p", picture="color=white", frames=2
+    )
+    encode(source, out, codec=codec)
+    with av.open(str(out)) as container:
+        assert int(next(container.decode(video=0)).color_range) == 2
+    assert next(decode_video(out)).y.min() >= 253
+
+
+def test_a_turned_picture_is_upright_and_not_turned_again(clips: ClipMaker, out: Path) -> None:
+    source = clips.remake("turned270.mp4", clips.plain, before=("-display_rotation:v:0", "270"))
+    encode(source, out)
+    with av.open(str(out)) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.width, frame.height, frame.rotation) == (40, 48, 0)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_same_job_gives_the_same_bytes(clips: ClipMaker, tmp_path: Path, codec: str) -> None:
+    source = clips.make("mp3_sound.mkv", *H264, "-c:a", "libmp3lame", sound=True, frames=40, size="192x160")
+    for name in ("one.mp4", "two.mp4"):
+        encode(source, tmp_path / name, codec=codec)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+
+
+def test_nothing_of_the_source_s_metadata_is_left(clips: ClipMaker, out: Path) -> None:
+    source = clips.remake("titled.mp4", clips.plain, "-metadata", "title=At home", "-metadata", "comment=secret")
+    assert b"At home" in source.read_bytes()
+    encode(source, out)
+    assert b"At home" not in out.read_bytes()
+    with av.open(str(out)) as container:
+        assert not container.metadata.keys() & {"title", "comment", "encoder", "creation_time"}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("uneven", [False, True])
+def test_key_frames_come_often_enough(clips: ClipMaker, out: Path, codec: str, uneven: bool) -> None:
+    filters = "settb=1/1000,setpts=N*40+gte(N\\,30)*(N-30)*80" if uneven else "null"
+    encoding = (*LOSSLESS, "-pix_fmt", "yuv420p", "-enc_time_base", "1:1000") if uneven else H264
+    source = clips.make(f"keys_{uneven}.mkv", *encoding, filters=filters, frames=60)
+    encode(source, out, codec=codec, keyframe_interval_seconds=0.5)
+    with av.open(str(out)) as container:
+        stream = container.streams.video[0]
+        keys = [float(packet.pts * stream.time_base) for packet in container.demux(stream) if packet.is_keyframe]
+    longest_frame = 0.12 if uneven else 0.04
+    assert keys[0] == 0
+    assert np.diff(keys).max() <= 0.5 + longest_frame
+
+
+def test_it_is_a_fragmented_mp4(clips: ClipMaker, out: Path) -> None:
+    encode(clips.make("sixty.mp4", *H264, frames=60), out, keyframe_interval_seconds=1)
+    boxes = _top_level_boxes(out.read_bytes())
+    assert boxes[:2] == ["ftyp", "moov"]
+    assert boxes.count("moof") == boxes.count("mdat") >= 2
+
+
+def test_a_single_frame(clips: ClipMaker, out: Path) -> None:
+    for codec in CODECS:
+        encode(clips.make("single.mp4", *H264, frames=1), out, codec=codec)
+        assert len(list(decode_video(out))) == 1
+
+
+def test_progress_goes_up_to_the_number_of_frames(clips: ClipMaker, out: Path) -> None:
+    reports: list[tuple[Stage, int, int, ProgressUnit]] = []
+    settings = EncodingSettings(base_stream=BaseStreamSettings(speed="fast"))
+    encode_base_stream(clips.plain, probe(clips.plain), settings, out, lambda *report: reports.append(report))
+    assert reports[-1] == ("base_stream", 12, 12, "frames")
+    assert [done for _, done, _, _ in reports] == sorted(done for _, done, _, _ in reports)
+    # A sign of life for each frame that is decoded again to be checked.
+    assert reports.count(reports[-1]) > 12
+
+
+@pytest.mark.parametrize(("claimed", "word"), [(11, "more"), (13, "fewer")])
+def test_another_number_of_frames_than_the_source_s_is_an_error(
+    clips: ClipMaker, out: Path, claimed: int, word: str
+) -> None:
+    info = probe(clips.plain)
+    steps = (info.frame_steps[0].model_copy(update={"count": claimed - 1}),)
+    with pytest.raises(FrameMismatchError, match=f"has {word} frames"):
+        encode(clips.plain, out, info=info.model_copy(update={"frame_steps": steps}))
+
+
+def test_other_times_than_the_source_s_are_an_error(clips: ClipMaker, out: Path) -> None:
+    info = probe(clips.plain)
+    steps = (info.frame_steps[0].model_copy(update={"ticks": info.frame_steps[0].ticks + 1}),)
+    with pytest.raises(FrameMismatchError, match=r"Frame 1 .* 0\.040000 s, but at 0\.040078 s"):
+        encode(clips.plain, out, info=info.model_copy(update={"frame_steps": steps}))
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1"])
+def test_a_picture_too_small_for_an_encoder_is_refused(clips: ClipMaker, out: Path, codec: str) -> None:
+    source = clips.make("small.mp4", *H264, size="48x40", frames=2)
+    with pytest.raises(PictureTooSmallError, match="12x10"):
+        encode(source, out, scale=4, codec=codec)
+    encode(source, out, scale=4)
+    assert len(list(decode_video(out))) == 2
+
+
+def _resized(plane: Samples, shape: tuple[int, ...], filter_name: str) -> Samples:
+    return np.asarray(Image.fromarray(plane).resize(shape[::-1], Image.Resampling[filter_name]))
+
+
+def _difference(first: Path, second: Path) -> float:
+    pairs = zip(decode_video(first), decode_video(second), strict=True)
+    return float(np.mean([mean_squared_error(one.y, other.y) for one, other in pairs]))
+
+
+def _first_sound(path: Path) -> float:
+    with av.open(str(path)) as container:
+        time = next(container.decode(audio=0)).time
+    assert time is not None
+    return time
+
+
+def _sound_packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def _top_level_boxes(content: bytes) -> list[str]:
+    """ISO/IEC 14496-12: a size of four bytes, then a name of four."""
+    names, position = [], 0
+    while position < len(content):
+        names.append(content[position + 4 : position + 8].decode())
+        position += int.from_bytes(content[position : position + 4], "big")
+    return names

@@ -1,0 +1,270 @@
+"""How any video's pixel values become the 8-bit 4:2:0 Y'CbCr of this service, and what they then mean.
+
+Colour codes are those of ITU-T H.273, names FFmpeg's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import av
+
+from stdo.bundle.manifest import Colour, Normalisation
+from workers.errors import UnsupportedColourError
+from workers.ffmpeg.program import FFmpeg, VideoFilter
+from workers.source.source_counts import FrameFormat
+
+Matrix = Literal["bt601", "bt709", "bt2020"]
+
+EXACT_SCALING = "accurate_rnd+full_chroma_int+bitexact"
+"""swscale without its shortcuts: the same bytes on every machine."""
+
+_MATRICES: Mapping[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
+_CONVERTED_MATRICES = {4: "fcc", 7: "smpte240m"}
+_MATRIX_OF_PRIMARIES: Mapping[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
+_PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
+}
+_TRANSFERS = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    17: "smpte428",
+}
+_HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
+_GBR, _UNSPECIFIED, _IPT = 0, 2, 15
+
+_HD_WIDTH, _SD_HEIGHT = 1280, 576
+"""Where nothing is said, a picture this wide, or higher than that, is BT.709, as players assume it."""
+
+_SDR = Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709")
+
+_HDR_WHITE_NITS = 203
+"""Diffuse white of HDR material (ITU-R BT.2408), which becomes white; the curve makes room for what is brighter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourConversion:
+    """How frames become 8-bit 4:2:0, at a given size."""
+
+    colour: Colour
+    filters: tuple[VideoFilter, ...]
+    notes: tuple[Normalisation, ...]
+
+
+class _Target(NamedTuple):
+    """What swscale is asked for."""
+
+    width: int
+    height: int
+    chroma_location_in: Literal["left", "center"]
+    """Where the source's chroma samples lie. Hardly a file says so: left as in MPEG-2, but for JPEG."""
+
+
+def convert_colour(
+    frames: FrameFormat, *, video_codec: str, width: int, height: int, program: FFmpeg
+) -> ColourConversion:
+    """What to do to frames of this format so that they are `width` x `height` 8-bit 4:2:0, chroma sited left.
+
+    Raises:
+        UnsupportedColourError: FFmpeg can't convert these colours.
+    """
+    notes = _pixel_format_notes(frames)
+    target = _Target(width=width, height=height, chroma_location_in="center" if video_codec == "mjpeg" else "left")
+    if frames.has_dolby_vision and frames.matrix in (_UNSPECIFIED, _IPT):
+        raise UnsupportedColourError(
+            "The video is Dolby Vision without a compatible base layer (profile 5). Convert it to SDR first."
+        )
+    if frames.transfer in _HDR_TRANSFERS:
+        conversion = _from_hdr(frames, target, program)
+    elif _is_rgb(frames):
+        conversion = _from_rgb(frames, target)
+    else:
+        conversion = _from_yuv(frames, target)
+    return ColourConversion(colour=conversion.colour, filters=conversion.filters, notes=(*notes, *conversion.notes))
+
+
+def colour_parameters(colour: Colour) -> VideoFilter:
+    """The filter that writes `colour` onto frames, for the encoder to put it into the stream."""
+    return VideoFilter(
+        name="setparams",
+        options={
+            "range": colour.range,
+            "color_primaries": colour.primaries,
+            "color_trc": colour.transfer,
+            "colorspace": {"bt601": "smpte170m", "bt709": "bt709", "bt2020": "bt2020nc"}[colour.matrix],
+            "chroma_location": "left",
+            "field_mode": "prog",
+        },
+    )
+
+
+def _from_yuv(frames: FrameFormat, target: _Target) -> ColourConversion:
+    notes: list[Normalisation] = []
+    matrix, matrix_in = _matrix(frames, notes)
+    full_range = frames.full_range if frames.full_range is not None else frames.pixel_format.startswith("yuvj")
+    colour = Colour(
+        matrix=matrix,
+        range="full" if full_range else "limited",
+        primaries=_PRIMARIES.get(frames.primaries, "unknown"),
+        transfer=_TRANSFERS.get(frames.transfer, "unknown"),
+    )
+    same_size = (target.width, target.height) == (frames.width, frames.height)
+    if frames.pixel_format == "yuv420p" and same_size and matrix_in == matrix:
+        return ColourConversion(colour=colour, filters=(), notes=tuple(notes))
+    filters = _to_8_bit_4_2_0(
+        frames,
+        target,
+        in_color_matrix=matrix_in,
+        out_color_matrix=matrix,
+        in_range=colour.range,
+        out_range=colour.range,
+    )
+    return ColourConversion(colour=colour, filters=filters, notes=tuple(notes))
+
+
+def _matrix(frames: FrameFormat, notes: list[Normalisation]) -> tuple[Matrix, str]:
+    """The matrix of the normalised picture, and swscale's name of the source's."""
+    if frames.matrix in _MATRICES:
+        matrix = _MATRICES[frames.matrix]
+        return matrix, matrix
+    if frames.matrix in _CONVERTED_MATRICES:
+        name = _CONVERTED_MATRICES[frames.matrix]
+        notes.append(
+            Normalisation(code="matrix_converted", detail=f"The {name} colour matrix was converted to BT.709.")
+        )
+        return "bt709", name
+    if frames.matrix not in (_GBR, _UNSPECIFIED):
+        raise UnsupportedColourError(
+            f"The video's colour matrix (H.273 code {frames.matrix}) is not supported. Convert it to BT.709 first."
+        )
+    is_hd = frames.width >= _HD_WIDTH or frames.height > _SD_HEIGHT
+    matrix = _MATRIX_OF_PRIMARIES.get(frames.primaries, "bt709" if is_hd else "bt601")
+    notes.append(
+        Normalisation(
+            code="colour_assumed",
+            detail=f"The file does not state its colour matrix: {matrix} was assumed, as players do for this size.",
+        )
+    )
+    return matrix, matrix
+
+
+def _from_rgb(frames: FrameFormat, target: _Target) -> ColourConversion:
+    colour = Colour(
+        matrix="bt709",
+        range="limited",
+        primaries=_PRIMARIES.get(frames.primaries, "bt709"),
+        transfer=_TRANSFERS.get(frames.transfer, "unknown"),
+    )
+    note = Normalisation(code="rgb_converted", detail="R'G'B' was converted to Y'CbCr (BT.709, limited range).")
+    filters = _to_8_bit_4_2_0(frames, target, out_color_matrix="bt709", in_range="full", out_range="limited")
+    return ColourConversion(colour=colour, filters=filters, notes=(note,))
+
+
+def _from_hdr(frames: FrameFormat, target: _Target, program: FFmpeg) -> ColourConversion:
+    """Tone mapping by zimg in linear light: to nits, to BT.709 primaries, to what an SDR screen shows, and back."""
+    if not program.has_filter("zscale"):
+        raise UnsupportedColourError(
+            "The video is HDR, and this service's FFmpeg was built without zimg, which tone mapping needs. "
+            "Convert the video to SDR first."
+        )
+    transfer = _HDR_TRANSFERS[frames.transfer]
+    is_rgb = _is_rgb(frames)
+    meaning = {
+        "range": "full" if frames.full_range or is_rgb else "limited",
+        "color_primaries": _PRIMARIES.get(frames.primaries, "bt2020"),
+        "color_trc": transfer,
+        "colorspace": "gbr" if is_rgb else "bt2020nc",
+    }
+    sdr = {"transfer": "bt709", "matrix": "709", "primaries": "709", "range": "limited"}
+    filters = (
+        # zimg refuses a frame that leaves any of these open.
+        VideoFilter(name="setparams", options=meaning),
+        # It takes no 4:2:0 picture of odd size either, but any 4:4:4.
+        *_scaled(target, "gbrp16le" if is_rgb else "yuv444p16le"),
+        VideoFilter(name="zscale", options={"transfer": "linear", "npl": str(_HDR_WHITE_NITS)}),
+        VideoFilter(name="format", options={"pix_fmts": "gbrpf32le"}),
+        VideoFilter(name="zscale", options={"primaries": "709"}),
+        VideoFilter(name="tonemap", options={"tonemap": "mobius", "desat": "0"}),
+        VideoFilter(name="zscale", options=sdr),
+        VideoFilter(name="format", options={"pix_fmts": "yuv444p16le"}),
+        *_to_8_bit_4_2_0(frames, target, in_range="limited", out_range="limited"),
+    )
+    kind = {"smpte2084": "PQ", "arib-std-b67": "HLG"}[transfer]
+    note = Normalisation(
+        code="hdr_tone_mapped", detail=f"HDR ({kind}) was tone-mapped to SDR (Möbius curve), BT.709, limited range."
+    )
+    return ColourConversion(colour=_SDR, filters=filters, notes=(note,))
+
+
+def _to_8_bit_4_2_0(frames: FrameFormat, target: _Target, **colours: str) -> tuple[VideoFilter, ...]:
+    """swscale's conversion, rounded and not dithered: dither would be noise that no network can restore.
+
+    It dithers all the same when it has more than a change of depth to do. So deep samples become 4:2:0 first.
+    """
+    if _depth(frames) == 8:
+        return _scaled(target, "yuv420p", **colours)
+    shrunk = target._replace(chroma_location_in="left")
+    return (*_scaled(target, "yuv420p16le", **colours), *_scaled(shrunk, "yuv420p"))
+
+
+def _scaled(target: _Target, pixel_format: str, **colours: str) -> tuple[VideoFilter, ...]:
+    options = {
+        "w": str(target.width),
+        "h": str(target.height),
+        "flags": f"bicubic+{EXACT_SCALING}",
+        "sws_dither": "none",
+        "in_chroma_loc": target.chroma_location_in,
+        "out_chroma_loc": "left",
+    }
+    return (
+        VideoFilter(name="scale", options=options | colours),
+        VideoFilter(name="format", options={"pix_fmts": pixel_format}),
+    )
+
+
+def _depth(frames: FrameFormat) -> int:
+    """Bits of the deepest sample."""
+    return max(component.bits for component in av.VideoFormat(frames.pixel_format).components)
+
+
+def _is_rgb(frames: FrameFormat) -> bool:
+    pixel_format = av.VideoFormat(frames.pixel_format)
+    return pixel_format.is_rgb or pixel_format.has_palette
+
+
+def _pixel_format_notes(frames: FrameFormat) -> list[Normalisation]:
+    pixel_format = av.VideoFormat(frames.pixel_format)
+    notes = []
+    if _depth(frames) > 8:
+        detail = f"{_depth(frames)} bits a sample were rounded to 8."
+        notes.append(Normalisation(code="bit_depth_reduced", detail=detail))
+    if any(component.is_alpha for component in pixel_format.components):
+        notes.append(Normalisation(code="alpha_dropped", detail="Transparency was dropped; the colours below it show."))
+    chroma_shape = pixel_format.chroma_width(16), pixel_format.chroma_height(16)
+    if not _is_rgb(frames) and (chroma_shape != (8, 8) or len(pixel_format.components) < 3):
+        detail = f"{pixel_format.name} was converted to 4:2:0 chroma subsampling."
+        notes.append(Normalisation(code="chroma_converted", detail=detail))
+    return notes

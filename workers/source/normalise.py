@@ -1,0 +1,170 @@
+"""What is done to an unusual source so that the rest of the pipeline meets one kind of picture only, and what is said
+about it: upright, progressive, square pixels, 8-bit 4:2:0, one sound track, usable times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from stdo.bundle.manifest import Colour, Normalisation
+from workers.errors import PictureTooSmallError, VideoTooLargeError
+from workers.ffmpeg.program import FFmpeg, VideoFilter
+from workers.source.colour import colour_parameters, convert_colour
+from workers.source.orientation import Orientation, read_orientation
+from workers.source.source_file import ReadSource
+from workers.source.timeline import Timeline
+
+_SMALLEST_SIDE = 16
+"""Pixels; below that there is nothing to restore."""
+_LARGEST_SIDE = 16384
+"""Pixels: the most that a manifest can state (docs/FORMAT.md)."""
+
+_LARGEST_PIXEL_ASPECT = 4
+"""A sample aspect ratio beyond this, or below its inverse, is taken for a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalisedPicture:
+    """The picture that all later stages see."""
+
+    width: int
+    height: int
+    rotation_degrees: Literal[0, 90, 180, 270]
+    colour: Colour
+    filters: tuple[VideoFilter, ...]
+    notes: tuple[Normalisation, ...]
+
+
+def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg, *, max_pixels_per_frame: int) -> NormalisedPicture:
+    """Decide what to do to each frame.
+
+    Args:
+        max_pixels_per_frame: that the picture may have once its pixels are square.
+
+    Raises:
+        UnsupportedColourError, PictureTooSmallError, VideoTooLargeError
+    """
+    frames = read.frame_format
+    orientation = read_orientation(frames.display_matrix)
+    width, height, is_stretched = _square_pixel_size(frames.width, frames.height, read.sample_aspect_ratio)
+    display_width, display_height = (height, width) if orientation.swaps_sides else (width, height)
+    _check_size(display_width, display_height, max_pixels=max_pixels_per_frame)
+    conversion = convert_colour(frames, video_codec=read.video_codec, width=width, height=height, program=program)
+    deinterlacing = (
+        # One frame for each frame, and only frames that say they are interlaced.
+        [VideoFilter(name="bwdif", options={"mode": "send_frame", "parity": "auto", "deint": "interlaced"})]
+        if read.interlaced_frame_count
+        else []
+    )
+    return NormalisedPicture(
+        width=display_width,
+        height=display_height,
+        rotation_degrees=orientation.rotation_degrees,
+        colour=conversion.colour,
+        filters=(
+            *timeline.filters(),
+            *deinterlacing,
+            *conversion.filters,
+            *orientation.filters,
+            # The wish to be turned has been granted, and HDR metadata no longer holds.
+            VideoFilter(name="sidedata", options={"mode": "delete"}),
+            VideoFilter(name="setsar", options={"sar": "1"}),
+            colour_parameters(conversion.colour),
+        ),
+        notes=(
+            *_time_notes(read, timeline),
+            *_frame_notes(read),
+            *_shape_notes(read, orientation, is_stretched=is_stretched, width=display_width, height=display_height),
+            *conversion.notes,
+            *_stream_notes(read),
+        ),
+    )
+
+
+def _check_size(width: int, height: int, *, max_pixels: int) -> None:
+    """Of the picture with square pixels, which may be larger than the coded one that reading has checked."""
+    if min(width, height) < _SMALLEST_SIDE:
+        raise PictureTooSmallError(
+            f"The picture is {width}x{height}, and this service takes at least {_SMALLEST_SIDE} pixels a side. "
+            "Scale it up first."
+        )
+    if max(width, height) > _LARGEST_SIDE or width * height > max_pixels:
+        raise VideoTooLargeError(
+            f"The picture is {width}x{height} with square pixels, and this service takes at most {max_pixels} pixels, "
+            f"and {_LARGEST_SIDE} a side. Scale it down first."
+        )
+
+
+def _square_pixel_size(width: int, height: int, aspect: Fraction) -> tuple[int, int, bool]:
+    """The size at which pixels are square, one side being enlarged, so that no detail is lost; whether it changed."""
+    if not _is_plausible(aspect):
+        return width, height, False
+    square = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return *square, square != (width, height)
+
+
+def _is_plausible(aspect: Fraction) -> bool:
+    return Fraction(1, _LARGEST_PIXEL_ASPECT) <= aspect <= _LARGEST_PIXEL_ASPECT
+
+
+def _time_notes(read: ReadSource, timeline: Timeline) -> list[Normalisation]:
+    notes = []
+    if timeline.variable_frame_rate:
+        notes.append(_note("variable_frame_rate_kept", "The frame rate varies; each frame keeps its own time."))
+    if timeline.repair == "nudged":
+        notes.append(
+            _note("timestamps_nudged", "Some frames did not come after the one before, and were moved on a little.")
+        )
+    if timeline.repair == "rebuilt":
+        rate = f"{float(timeline.average_frame_rate):.3f} frames a second"
+        notes.append(
+            _note("timestamps_rebuilt", f"Timestamps are missing or contradict each other: {rate} were assumed.")
+        )
+    if read.times.start_seconds and read.container != "avi":
+        start = f"{float(read.times.start_seconds):.3f} s"
+        notes.append(_note("start_time_removed", f"Time starts at {start} in the file, and at 0 now."))
+    return notes
+
+
+def _frame_notes(read: ReadSource) -> list[Normalisation]:
+    notes = []
+    if read.interlaced_frame_count:
+        share = f"{read.interlaced_frame_count} of {read.frame_count} frames"
+        notes.append(
+            _note("deinterlaced", f"{share} are interlaced and were deinterlaced (bwdif, one frame for each).")
+        )
+    if read.damaged_frame_count:
+        share = f"{read.damaged_frame_count} of {read.frame_count} frames"
+        notes.append(_note("damaged_frames_kept", f"{share} are damaged; they are shown as decoded."))
+    return notes
+
+
+def _shape_notes(
+    read: ReadSource, orientation: Orientation, *, is_stretched: bool, width: int, height: int
+) -> list[Normalisation]:
+    notes = [] if orientation.note is None else [orientation.note]
+    aspect = read.sample_aspect_ratio
+    if is_stretched:
+        enlarged = f"the picture was enlarged to {width}x{height} square ones"
+        notes.append(_note("pixels_squared", f"The pixels' aspect ratio is {aspect}: {enlarged}."))
+    elif not _is_plausible(aspect):
+        notes.append(_note("pixel_aspect_ignored", f"A pixel aspect ratio of {aspect} can't be meant: 1 was assumed."))
+    if width % 2 or height % 2:
+        extended = "the right column or bottom row is repeated to encode it, and cut off again after restoring"
+        notes.append(_note("odd_size_extended", f"{width}x{height} is odd: {extended}."))
+    return notes
+
+
+def _stream_notes(read: ReadSource) -> list[Normalisation]:
+    notes = []
+    if read.unread_streams:
+        others = f"{len(read.unread_streams)} more streams ({', '.join(sorted(set(read.unread_streams)))})"
+        notes.append(_note("streams_dropped", f"{others} were left out: one picture and one sound track are kept."))
+    if read.audio_codec not in (None, "aac"):
+        notes.append(_note("audio_converted", f"The sound was converted from {read.audio_codec} to AAC."))
+    return notes
+
+
+def _note(code: str, detail: str) -> Normalisation:
+    return Normalisation(code=code, detail=detail)

@@ -1,0 +1,69 @@
+"""The Celery worker: takes messages from its queues and hands each to `workers.tasks.run_task.run_task`.
+
+The pool is threads. A task's thread only waits for its step's process, so that neither the interpreter's lock nor a
+fork matters; unlike the solo pool, the main thread stays free to answer the broker and SIGTERM while tasks run.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+from core.settings import Settings
+from core.storage.object_store import make_object_store
+from core.tables import QueueName
+from core.task_queue import TASK_NAMES, make_celery, make_database
+from workers.tasks.attempt import Worker
+from workers.tasks.run_task import run_task
+
+
+def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: int) -> int:
+    """Work on the tasks of `queues` until SIGTERM or SIGINT; the process's exit status.
+
+    On a signal the running steps are stopped and their tasks given back at once, so that another worker goes on.
+    """
+    celery = make_celery(settings)
+    worker = Worker(
+        settings=settings,
+        database=make_database(settings, celery),
+        store=make_object_store(settings),
+        shutdown=Event(),
+    )
+    register_tasks(celery, worker)
+
+    def shut_down(**_: Any) -> None:
+        worker.shutdown.set()
+
+    worker_shutting_down.connect(shut_down)
+    try:
+        process = celery.Worker(
+            pool="threads",
+            concurrency=concurrency,
+            queues=list(queues),
+            hostname=f"{'-'.join(queues)}-{os.getpid()}@{socket.gethostname()}",
+            loglevel="INFO",
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+        )
+        process.start()
+    finally:
+        worker_shutting_down.disconnect(shut_down)
+        worker.database.close()
+    return int(process.exitcode or 0)
+
+
+def register_tasks(celery: Celery, worker: Worker) -> None:
+    """Tell Celery what to do with a message of each name."""
+
+    def task(task_id: str) -> None:
+        run_task(worker, task_id)
+
+    for name in TASK_NAMES.values():
+        celery.task(task, name=name)
