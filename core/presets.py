@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stdo.bundle.codecs import CODECS, BitDepth, CodecName
+from stdo.bundle.manifest import Scale
+
 Method = Literal["stdo", "jstdo", "nas", "awdnn"]
 Partition = Literal["psnr", "time", "none"]
 Sharing = Literal["separate", "joint"]
@@ -32,6 +35,9 @@ METHODS: Mapping[Method, MethodAxes] = {
 }
 
 
+LOSSLESS_CODECS: tuple[CodecName, ...] = ("h264", "hevc")
+
+
 class _Settings(BaseModel):
     # Strict: `true` is no number of steps, and neither is "4000".
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -40,21 +46,28 @@ class _Settings(BaseModel):
 class BaseStreamSettings(_Settings):
     """The low-resolution stream."""
 
-    codec: Literal["h264", "hevc", "av1", "lossless"] = Field(
-        default="h264", description="`lossless` is the paper's setting: H.264 without loss, large, for comparisons."
+    codec: CodecName = Field(default="h264", description="h264 plays everywhere; vvc needs an app with a decoder.")
+    bit_depth: BitDepth | None = Field(
+        default=None,
+        description="Bits of a sample. Default: 8 for h264 and hevc (10 where the source has more), 10 for av1 and vvc.",
+    )
+    lossless: bool = Field(
+        default=False, description="The paper's setting: without loss, large, for comparisons; h264 and hevc alone."
     )
     downscale: Literal["bicubic", "lanczos"] = Field(default="bicubic", description="Filter of the downscale.")
     crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
         default=None,
-        description="Constant quality: 0 to 51 for H.264 and HEVC, 0 to 63 for AV1, lower is better. "
-        "Default 20, 22 and 28 where no bitrate is given.",
+        description="Constant quality: 0 to 51 for H.264 and HEVC, 0 to 63 for AV1 and VVC, lower is better. "
+        "Default 20, 22, 28 and 28 where no bitrate is given.",
     )
     bitrate_kbps: Annotated[int, Field(ge=16, le=200_000)] | None = Field(
         default=None, description="Average bitrate of the low-resolution video in kbit/s, instead of `crf`."
     )
     speed: Literal["fast", "medium", "slow"] = Field(default="medium", description="Effort of the video encoder.")
-    keyframe_interval_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
-        default=2.0, description="Longest distance between two key frames."
+    segment_seconds: Annotated[float, Field(ge=0.5, le=30)] = Field(
+        default=5.0,
+        description="About how long a segment is: each begins with a key frame, and no other frame is one. A player "
+        "fetches, checks and seeks by segments.",
     )
     audio_bitrate_kbps: Annotated[int, Field(ge=16, le=512)] = Field(
         default=128, description="Bitrate where sound must be encoded anew (AAC is passed through)."
@@ -64,10 +77,14 @@ class BaseStreamSettings(_Settings):
     def _one_rate_control(self) -> Self:
         if self.crf is not None and self.bitrate_kbps is not None:
             raise ValueError("give crf or bitrate_kbps, not both")
-        if self.codec == "lossless" and (self.crf is not None or self.bitrate_kbps is not None):
+        if self.lossless and (self.crf is not None or self.bitrate_kbps is not None):
             raise ValueError("a lossless stream has neither crf nor bitrate_kbps")
+        if self.lossless and self.codec not in LOSSLESS_CODECS:
+            raise ValueError(f"{self.codec} has no lossless mode here: choose {' or '.join(LOSSLESS_CODECS)}")
         if self.codec in ("h264", "hevc") and self.crf is not None and self.crf > 51:
             raise ValueError(f"crf goes up to 51 for {self.codec}")
+        if self.bit_depth is not None and self.bit_depth not in CODECS[self.codec].bit_depths:
+            raise ValueError(f"{self.codec} is written with {CODECS[self.codec].bit_depths[0]} bits alone")
         return self
 
 
@@ -115,7 +132,12 @@ class TrainingSettings(_Settings):
     )
     patch_memory_mib: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
         default=4096,
-        description="Memory budget of one network's training patches; beyond it patches are sampled evenly.",
+        description="Memory budget of one training's patches; beyond it patches are sampled evenly.",
+    )
+    split_over: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=1,
+        description="Trainings that separate networks are split over. One pass over the video serves all networks of a "
+        "training; several trainings run on several workers at once.",
     )
     checkpoint_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=60.0, description="How much training is lost at most when a worker dies."
@@ -150,6 +172,14 @@ class ExportSettings(_Settings):
     )
 
 
+class MeasureSettings(_Settings):
+    """How the finished bundle is measured."""
+
+    max_frames: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=3000, description="Of longer videos so many frames are measured, evenly spread over the whole."
+    )
+
+
 class EncodingSettings(_Settings):
     """Everything that a job can ask for."""
 
@@ -158,7 +188,14 @@ class EncodingSettings(_Settings):
         description="stdo: one network per PSNR group; jstdo: one joint network; nas: one per stretch of time; "
         "awdnn: one for all.",
     )
-    scale: Literal[2, 3, 4] = Field(default=2, description="How much smaller the low-resolution stream is.")
+    scale: Scale = Field(
+        default=2, description="How much smaller the base stream is. At 1 the networks clean the full-size picture."
+    )
+    hdr: Literal["keep", "tone_map"] | None = Field(
+        default=None,
+        description="What becomes of a PQ or HLG source. Default: `keep` where codec and depth carry it (hevc, av1 and "
+        "vvc with 10 bits), else `tone_map`, to SDR of 8 bits.",
+    )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
         default=0, description="The same job with the same seed on the same machine gives the same bytes."
     )
@@ -168,6 +205,7 @@ class EncodingSettings(_Settings):
     groups: GroupSettings = GroupSettings()
     training: TrainingSettings = TrainingSettings()
     export: ExportSettings = ExportSettings()
+    measure: MeasureSettings = MeasureSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -242,7 +280,7 @@ PRESETS: tuple[Preset, ...] = (
         summary="The paper's setting: lossless low resolution, no halo, full WDSR from scratch, fp32. Large bundles.",
         settings=EncodingSettings(
             general_network="wdsr-small",
-            base_stream=BaseStreamSettings(codec="lossless"),
+            base_stream=BaseStreamSettings(lossless=True),
             patches=PatchSettings(halo=0),
             training=TrainingSettings(architecture="wdsr", start="scratch", steps=280_000),
             export=ExportSettings(precision="fp32"),

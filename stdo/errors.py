@@ -49,3 +49,7 @@ class NetworkError(StdoError):
 
 class FrameRangeError(StdoError):
     """The frames asked for are not in the video."""
+
+
+class MalformedSegmentTableError(StdoError):
+    """The segment table can't be decoded, or its segments don't follow one another."""

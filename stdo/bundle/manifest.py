@@ -1,4 +1,4 @@
-"""The manifest of a bundle, format version 1: frozen types, from which the JSON Schema is generated.
+"""The manifest of a bundle: frozen types, from which the JSON Schema is generated.
 
 `docs/FORMAT.md` is the normative text. A reader ignores fields that it doesn't know (a later minor version may add
 some) and refuses a major version that it doesn't know.
@@ -6,22 +6,33 @@ some) and refuses a major version that it doesn't know.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from stdo.bundle.codecs import BitDepth, CodecName
+
+FORMAT_NAME = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
+LARGEST_RATIONAL_PART = 2**31 - 1
+"""Of a numerator or denominator: what FFmpeg's and most other rationals hold."""
+LONGEST_SECONDS = 1e7
+"""Of any duration: 115 days."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RelativePath = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=255),
 ]
-Scale = Literal[2, 3, 4]
+Scale = Literal[1, 2, 3, 4]
+Channels = Literal["rgb", "yuv", "luma"]
 ByteCount = Annotated[int, Field(ge=0, lt=2**53)]
 PictureSize = Annotated[int, Field(gt=0, le=16_384)]
 FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
+RationalPart = Annotated[int, Field(gt=0, le=LARGEST_RATIONAL_PART)]
 
 
 class _Frozen(BaseModel):
@@ -32,8 +43,18 @@ class _Frozen(BaseModel):
 class Rational(_Frozen):
     """An exact fraction, such as 30000/1001 frames per second."""
 
-    numerator: Annotated[int, Field(gt=0)]
-    denominator: Annotated[int, Field(gt=0)]
+    numerator: RationalPart
+    denominator: RationalPart
+
+    @property
+    def fraction(self) -> Fraction:
+        """The same as a number."""
+        return Fraction(self.numerator, self.denominator)
+
+    @classmethod
+    def of(cls, fraction: Fraction) -> Rational:
+        """A fraction as it is written down. Raises pydantic.ValidationError where a part is out of range."""
+        return cls(numerator=fraction.numerator, denominator=fraction.denominator)
 
 
 class FileEntry(_Frozen):
@@ -54,7 +75,7 @@ class Normalisation(_Frozen):
 
 
 class Source(_Frozen):
-    """What the uploaded file really was, before any normalisation."""
+    """What the uploaded file really was, before any normalisation. For people."""
 
     sha256: Sha256
     byte_count: Annotated[int, Field(gt=0)]
@@ -63,11 +84,11 @@ class Source(_Frozen):
     pixel_format: str
     coded_width: Annotated[int, Field(gt=0)]
     coded_height: Annotated[int, Field(gt=0)]
-    rotation_degrees: Literal[0, 90, 180, 270]
+    rotation_degrees: int
     """Clockwise rotation that the file asks a player to apply."""
     frame_count: Annotated[int, Field(gt=0)]
     """Counted by decoding, not read from a header."""
-    duration_seconds: Annotated[float, Field(gt=0)]
+    duration_seconds: Seconds
     average_frame_rate: Rational
     variable_frame_rate: bool
     audio_codec: str | None
@@ -75,7 +96,7 @@ class Source(_Frozen):
 
 
 class Colour(_Frozen):
-    """How to read the 8-bit Y'CbCr planes of source, low-resolution stream and restored picture (ITU-T H.273)."""
+    """How to read the Y'CbCr planes of source, base stream and restored picture (ITU-T H.273)."""
 
     matrix: Literal["bt601", "bt709", "bt2020"]
     range: Literal["limited", "full"]
@@ -86,7 +107,7 @@ class Colour(_Frozen):
 
 
 class Picture(_Frozen):
-    """Geometry and time of the restored picture. All sizes in pixels."""
+    """Geometry, depth and time of the restored picture. All sizes in pixels."""
 
     scale: Scale
     display_width: PictureSize
@@ -97,16 +118,19 @@ class Picture(_Frozen):
     """2 * ceil(display_width / (2 * scale))"""
     base_height: Annotated[int, Field(gt=0, multiple_of=2)]
     """2 * ceil(display_height / (2 * scale))"""
+    bit_depth: BitDepth
+    """Of the restored picture's samples."""
     frame_count: FrameCount
     average_frame_rate: Rational
     variable_frame_rate: bool
-    """Each frame's own time is the presentation timestamp of its low-resolution frame."""
-    duration_seconds: Annotated[float, Field(gt=0)]
+    """Each frame's own time is the presentation timestamp of its base frame."""
+    duration_seconds: Seconds
+    """From the first frame's time to the end of the last frame."""
     colour: Colour
 
 
 class PatchGrid(_Frozen):
-    """How a low-resolution frame is cut into patches. All sizes in low-resolution pixels."""
+    """How a base frame is cut into patches. All sizes in pixels of the base frame."""
 
     patch_width: Annotated[int, Field(gt=0, le=1024)]
     patch_height: Annotated[int, Field(gt=0, le=1024)]
@@ -119,51 +143,76 @@ class PatchGrid(_Frozen):
     edge: Literal["replicate"] = "replicate"
     """Pixels beyond the frame repeat the nearest pixel of the frame."""
 
+    @property
+    def patch_count(self) -> int:
+        """Patches of one frame."""
+        return self.rows * self.columns
+
+
+class StreamHeader(_Frozen):
+    """The first bytes of the base stream, before its first segment: what a player needs to read any segment."""
+
+    byte_count: ByteCount
+    sha256: Sha256
+
 
 class BaseStream(FileEntry):
-    """The low-resolution video, playable on its own: fragmented MP4."""
+    """The video that is sent, playable on its own: a header and then the segments, as fragmented MP4."""
 
-    codec: Literal["h264", "hevc", "av1"]
+    codec: CodecName
+    bit_depth: BitDepth
+    """Of the decoded samples."""
+    mime_type: str
+    """With the `codecs` parameter of RFC 6381, for picture and sound."""
+    time_base: Rational
+    """Seconds a tick: the unit of the segment table's times, and of the video track."""
+    header: StreamHeader
     lossless: bool
+    """For people. What a decoder must be able to do is in `mime_type`."""
     audio_codec: str | None
 
 
-class Network(FileEntry):
-    """One super-resolution network. Its number in the patch index is its place in the manifest's list, from 0."""
+class SegmentTable(FileEntry):
+    """Where each segment of base stream and patch index lies (docs/FORMAT.md, section 6)."""
 
-    coding: str = "onnx"
-    """How the weights are written. A reader refuses a coding that it doesn't know."""
-    architecture: str
-    """Its name, such as `espcn`. For people."""
-    channels: Literal["rgb", "luma"]
-    """What it reads and writes: R'G'B', or luma alone (chroma is then interpolated)."""
+    segment_count: FrameCount
+
+
+class Network(_Frozen):
+    """One network. Its number in the patch index is its place in the manifest's list, from 0."""
+
+    coding: str
+    """How the network is delivered. A reader refuses a coding that it doesn't know."""
+    file: FileEntry | None
+    """Null where the bundle doesn't carry it: coding `general` alone."""
+    general_sha256: Sha256 | None = None
+    """Coding `general`: the SHA-256 of the general network's file, which clients have already."""
+    channels: Channels
+    """What it reads and writes: R'G'B', Y'CbCr, or luma alone (chroma is then interpolated)."""
     input_frames: tuple[int, ...] = (0,)
     """Frames read, relative to the restored one. (0,) is this frame alone."""
-    precision: Literal["int8", "fp16", "fp32"]
-    """How exact the delivered weights are."""
+    receptive_radius: Annotated[int, Field(ge=0, le=1024)]
+    """How many pixels of the base frame away an output pixel still depends on, at most."""
+    difficulty_rank: Annotated[int, Field(ge=0)]
+    """0 for the network of the hardest patches: a reader that can't run all leaves out the highest first."""
+    architecture: str
+    """Its name, such as `espcn`. For people."""
+    precision: str
+    """How exact the delivered weights are: int8, fp16 or fp32. For people."""
     parameter_count: Annotated[int, Field(gt=0)]
     multiply_accumulates_per_base_pixel: Annotated[float, Field(gt=0)]
-    """What restoring one low-resolution pixel costs."""
+    """What restoring one pixel of the base frame costs."""
 
 
-class PatchIndexSegment(FileEntry):
-    """The patch index of some whole, consecutive frames."""
-
-    first_frame: Annotated[int, Field(ge=0)]
-    """Number of its first frame, counted from 0 in order of presentation."""
-    frame_count: FrameCount
-
-
-class PatchIndex(_Frozen):
-    """Which network restores which patch."""
+class PatchIndex(FileEntry):
+    """Which network restores which patch: one file, read by the ranges of the segment table."""
 
     coding: str = "delta-zlib"
     """How a segment's bytes are written. A reader refuses a coding that it doesn't know."""
-    segments: tuple[PatchIndexSegment, ...]
 
 
 class PictureQuality(_Frozen):
-    """Distance from the normalised source, all pixels of all frames, 8 bit; dB, null where there is no error."""
+    """Distance from the normalised source, all pixels of the measured frames; dB, null where there is no error."""
 
     psnr_y: float | None
     """Pooled over the video: one mean squared error, then one logarithm."""
@@ -186,19 +235,24 @@ class PrecisionLoss(_Frozen):
 
 
 class Quality(_Frozen):
-    """Measured with the reference decoder on the delivered files."""
+    """Measured with the reference decoder on the delivered files. For people."""
 
+    bit_depth: BitDepth
+    """At which everything was compared: the peak is 255 or 1023."""
+    frames_measured: FrameCount
+    """An even sample of the video's frames, or all of them."""
     restored: PictureQuality
     bicubic: PictureQuality
     lanczos: PictureQuality
     f0: PictureQuality
-    precision_loss: PrecisionLoss
+    precision_loss: PrecisionLoss | None
+    """Null without networks of our own."""
     files: tuple[FileEntry, ...] = ()
-    """Report per segment, error maps and heatmaps. Nothing that a decoder needs."""
+    """Report per segment, and error maps. Nothing that a decoder needs."""
 
 
 class Provenance(_Frozen):
-    """What is needed to make the same bundle again."""
+    """What is needed to make the same bundle again. For people."""
 
     method: str
     settings: dict[str, Any]
@@ -212,34 +266,42 @@ class Provenance(_Frozen):
 class Manifest(_Frozen):
     """The whole manifest: `manifest.json` at the bundle's root."""
 
-    format: Literal["stdo-bundle"] = "stdo-bundle"
-    format_version: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$")] = FORMAT_VERSION
+    format: Literal["stdo-bundle"]
+    format_version: Annotated[str, Field(pattern=r"^[1-9][0-9]*\.[0-9]+$")]
     bundle_id: str
     created_at: AwareDatetime
     """With its offset from UTC."""
-    source: Source
     picture: Picture
-    patch_grid: PatchGrid
     base_stream: BaseStream
-    networks: Annotated[tuple[Network, ...], Field(min_length=1, max_length=256)]
-    patch_index: PatchIndex
-    quality: Quality
-    provenance: Provenance
+    segments: SegmentTable
+    playlist: FileEntry
+    """The base stream as an HLS media playlist of byte ranges."""
+    patch_grid: PatchGrid | None
+    """Null without networks."""
+    networks: Annotated[tuple[Network, ...], Field(max_length=255)]
+    patch_index: PatchIndex | None
+    """Null without networks: every frame is then shown as decoded."""
+    source: Source | None = None
+    quality: Quality | None = None
+    provenance: Provenance | None = None
 
     def delivered_files(self) -> tuple[FileEntry, ...]:
-        """The files that a decoder needs, in the order in which it needs them."""
-        return (self.base_stream, *self.networks, *self.patch_index.segments)
+        """The files that a decoder or a player needs, in the order in which it needs them."""
+        networks = (network.file for network in self.networks if network.file is not None)
+        index = () if self.patch_index is None else (self.patch_index,)
+        return (self.segments, self.playlist, *networks, *index, self.base_stream)
 
     def all_files(self) -> tuple[FileEntry, ...]:
         """Every file of the bundle but the manifest itself."""
-        return (*self.delivered_files(), *self.quality.files)
+        return (*self.delivered_files(), *(() if self.quality is None else self.quality.files))
 
     def byte_counts(self, manifest_byte_count: int) -> dict[str, int]:
-        """Bytes of each part that a decoder needs: base_stream, networks, patch_index, manifest, and their total."""
+        """Bytes of each part that is delivered: base_stream, networks, patch_index, tables, manifest, and the total."""
         parts = {
             "base_stream": self.base_stream.byte_count,
-            "networks": sum(network.byte_count for network in self.networks),
-            "patch_index": sum(segment.byte_count for segment in self.patch_index.segments),
+            "networks": sum(network.file.byte_count for network in self.networks if network.file is not None),
+            "patch_index": 0 if self.patch_index is None else self.patch_index.byte_count,
+            "tables": self.segments.byte_count + self.playlist.byte_count,
             "manifest": manifest_byte_count,
         }
         return {**parts, "total": sum(parts.values())}

@@ -10,10 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from stdo.bundle.manifest import Normalisation, Source
 
 VideoState = Literal["uploaded", "ready", "refused"]
-JobState = Literal["queued", "preparing", "training", "finishing", "succeeded", "failed", "cancelled"]
+JobState = Literal["queued", "encoding", "planning", "training", "finishing", "succeeded", "failed", "cancelled"]
 TERMINAL_JOB_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
-Stage = Literal["probe", "base_stream", "score", "groups", "train", "export", "evaluate", "publish"]
-STAGES: tuple[Stage, ...] = ("probe", "base_stream", "score", "groups", "train", "export", "evaluate", "publish")
+Stage = Literal["probe", "encode", "score", "group", "train", "export", "measure", "publish"]
 ProgressUnit = Literal["frames", "steps", "files", "bytes"]
 
 Item = TypeVar("Item")
@@ -84,7 +83,7 @@ class BundleSummary(_Frozen):
     manifest_url: str
     """Relative to the service's root; every file of the bundle lies beside the manifest."""
     bytes: dict[str, int]
-    """base_stream, networks, patch_index, manifest, total"""
+    """base_stream, networks, patch_index, tables, manifest, total"""
     quality: dict[str, dict[str, float | None]]
     """restored, bicubic, lanczos, f0; each with psnr_y, psnr_rgb and more, in dB"""
 
@@ -132,7 +131,7 @@ class JobEvent(_Frozen):
 
 
 class Preset(_Frozen):
-    """A named recipe."""
+    """Encoding settings with a name."""
 
     name: str
     summary: str
