@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from core.presets import resolve_settings
+from core.presets import PRESETS, resolve_settings
 from stdo.bundle.manifest import Normalisation, Rational, Source
-from stdo.service.resources import BundleSummary, Job, JobEvent, Page, StageProgress, Video
+from stdo.service.resources import BundleSummary, Job, JobEvent, Page, Preset, StageProgress, Video
 
 VIDEO_ID = "9f0c2a4e6b8d4f1a8c3e5d7f90b1a2c3"
 JOB_ID = "4b6d8f0a2c4e4a6b9d1f3e5c7a9b0d2e"
@@ -125,6 +125,13 @@ PROGRESS_EVENT = JobEvent(
 PAGE_OF_VIDEOS = Page[Video](items=(READY_VIDEO,), next_cursor=CURSOR)
 PAGE_OF_JOBS = Page[Job](items=(TRAINING_JOB,), next_cursor=None)
 
+PAGE_OF_PRESETS = Page[Preset](
+    items=(
+        Preset(name=PRESETS[0].name, summary=PRESETS[0].summary, settings=PRESETS[0].settings.model_dump(mode="json")),
+    ),
+    next_cursor=None,
+)
+
 RESPONSES: Mapping[tuple[str, int], BaseModel | Mapping[str, str]] = {
     ("get_liveness", 200): {"status": "alive"},
     ("get_readiness", 200): {"status": "ready"},
@@ -136,4 +143,5 @@ RESPONSES: Mapping[tuple[str, int], BaseModel | Mapping[str, str]] = {
     ("list_videos", 200): PAGE_OF_VIDEOS,
     ("get_video", 200): READY_VIDEO,
     ("create_job", 202): QUEUED_JOB,
+    ("list_presets", 200): PAGE_OF_PRESETS,
 }

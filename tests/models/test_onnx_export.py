@@ -21,9 +21,9 @@ def test_onnx_runtime_agrees_with_torch(architecture: str, scale: int, tmp_path:
         network,
         (torch.rand(1, 3, 10, 12),),
         str(path),
-        input_names=["base_stream"],
+        input_names=["low_res"],
         output_names=["high_res"],
-        dynamic_axes={"base_stream": {0: "batch", 2: "height", 3: "width"}},
+        dynamic_axes={"low_res": {0: "batch", 2: "height", 3: "width"}},
         opset_version=17,
         dynamo=False,
     )

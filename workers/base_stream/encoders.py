@@ -28,8 +28,8 @@ def encoder_options(settings: BaseStreamSettings, picture: Picture) -> dict[str,
     """
     if settings.codec in ("hevc", "av1") and min(picture.base_width, picture.base_height) < _SMALLEST_SIDE:
         raise PictureTooSmallError(
-            f"At low resolution the picture is {picture.base_width}x{picture.base_height}, and {settings.codec} encoders "
-            f"take at least {_SMALLEST_SIDE} pixels a side. Choose base_stream.codec h264, or a smaller scale."
+            f"At low resolution the picture is {picture.base_width}x{picture.base_height}, and {settings.codec} "
+            f"encoders take at least {_SMALLEST_SIDE} pixels a side. Choose base_stream.codec h264, or a smaller scale."
         )
     rate = picture.average_frame_rate
     keyframe_interval = max(1, round(settings.keyframe_interval_seconds * rate.numerator / rate.denominator))
