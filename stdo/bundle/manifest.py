@@ -12,31 +12,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stdo.bundle.codecs import BitDepth, CodecName
+from stdo.bundle.fields import (
+    ByteCount,
+    FrameCount,
+    HeaderByteCount,
+    PictureSize,
+    RationalPart,
+    RelativePath,
+    Seconds,
+    SegmentCount,
+    Sha256,
+)
 
-FORMAT_NAME = "stdo-bundle"
+FORMAT_NAME: Literal["stdo-bundle"] = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
-LARGEST_RATIONAL_PART = 2**31 - 1
-"""Of a numerator or denominator: what FFmpeg's and most other rationals hold."""
-LONGEST_SECONDS = 1e7
-"""Of any duration: 115 days."""
-MOST_SEGMENTS = 1 << 20
-"""Keeps the segment table below 105 MB. Segments of five seconds reach it after two months."""
-LARGEST_HEADER_BYTES = 1 << 20
-"""Of a base stream: a real one has one or two kilobytes."""
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-RelativePath = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=255),
-]
 Scale = Literal[1, 2, 3, 4]
 Channels = Literal["rgb", "yuv", "luma"]
-ByteCount = Annotated[int, Field(ge=0, lt=2**53)]
-PictureSize = Annotated[int, Field(gt=0, le=16_384)]
-FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
-RationalPart = Annotated[int, Field(gt=0, le=LARGEST_RATIONAL_PART)]
 
 
 class _Frozen(BaseModel):
@@ -156,7 +148,7 @@ class PatchGrid(_Frozen):
 class StreamHeader(_Frozen):
     """The first bytes of the base stream, before its first segment: what a player needs to read any segment."""
 
-    byte_count: Annotated[int, Field(gt=0, le=LARGEST_HEADER_BYTES)]
+    byte_count: HeaderByteCount
     sha256: Sha256
 
 
@@ -180,7 +172,7 @@ class BaseStream(FileEntry):
 class SegmentTable(FileEntry):
     """Where each segment of base stream and patch index lies (docs/FORMAT.md, section 5.4)."""
 
-    segment_count: Annotated[int, Field(gt=0, le=MOST_SEGMENTS)]
+    segment_count: SegmentCount
 
 
 class Network(_Frozen):

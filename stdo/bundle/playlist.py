@@ -80,11 +80,16 @@ def media_playlist(
         "#EXT-X-MEDIA-SEQUENCE:0",
         "#EXT-X-PLAYLIST-TYPE:VOD",
         "#EXT-X-INDEPENDENT-SEGMENTS",
-        f'#EXT-X-MAP:URI="{uri}",BYTERANGE="{header_byte_count}@0"',
     ]
     for segment, seconds in zip(segments, durations, strict=True):
         part = segment.base_stream
-        lines += [f"#EXTINF:{float(seconds):.6f},", f"#EXT-X-BYTERANGE:{part.byte_count}@{part.offset}", uri]
+        lines += [
+            # Once would do, but FFmpeg 9 then joins all segments behind a URL into one range, and plays the first alone.
+            f'#EXT-X-MAP:URI="{uri}",BYTERANGE="{header_byte_count}@0"',
+            f"#EXTINF:{float(seconds):.6f},",
+            f"#EXT-X-BYTERANGE:{part.byte_count}@{part.offset}",
+            uri,
+        ]
     return "\n".join([*lines, "#EXT-X-ENDLIST", ""])
 
 
@@ -107,14 +112,15 @@ def parse_media_playlist(text: str) -> MediaPlaylist:
     Raises:
         MalformedPlaylistError: it is no media playlist of byte ranges.
     """
-    header = _HEADER.search(text)
+    headers = set(_HEADER.findall(text))
     segments = tuple(
         PlaylistSegment(seconds=float(seconds), offset=int(offset), byte_count=int(byte_count), uri=uri)
         for seconds, byte_count, offset, uri in _SEGMENT.findall(text)
     )
-    if not text.startswith("#EXTM3U\n") or header is None or len(segments) != text.count("#EXTINF"):
-        raise MalformedPlaylistError("The playlist is no HLS media playlist of byte ranges with a header.")
-    return MediaPlaylist(header_uri=header[1], header_byte_count=int(header[2]), segments=segments)
+    if not text.startswith("#EXTM3U\n") or len(headers) != 1 or len(segments) != text.count("#EXTINF"):
+        raise MalformedPlaylistError("The playlist is no HLS media playlist of byte ranges with one header.")
+    ((header_uri, header_bytes),) = headers
+    return MediaPlaylist(header_uri=header_uri, header_byte_count=int(header_bytes), segments=segments)
 
 
 def check_playlist(data: bytes, *, segments: Sequence[Segment], manifest: Manifest) -> None:

@@ -153,11 +153,17 @@ def nearest_network(scale: int, channels: Channels = "rgb") -> bytes:
     return convolution_network(weights, np.zeros(len(weights), np.float32), scale=scale)
 
 
-def sharpening_network(scale: int, channels: Channels = "rgb", *, seed: int = 0, size: int = 5) -> bytes:
+def sharpening_network(
+    scale: int, channels: Channels = "rgb", *, seed: int = 0, size: int = 5, peak: int = 255
+) -> bytes:
     """A network with a kernel of that size, whose output is the same on every machine.
 
-    The weights are multiples of 1/32, so that the output in 8-bit levels is one of 1/32; the bias of 1/64 level keeps
-    it off the ties of the rounding, where the last bit of a float would decide.
+    The weights are multiples of 1/32, so that the output in levels is one of 1/32 where base stream and picture have
+    the same depth; the bias of 1/64 level keeps it off the ties of the rounding, where the last bit of a float would
+    decide.
+
+    Args:
+        peak: 255 or 1023, the largest sample of both.
     """
     count = CHANNEL_COUNT[channels]
     random = np.random.default_rng(seed)
@@ -166,7 +172,7 @@ def sharpening_network(scale: int, channels: Channels = "rgb", *, seed: int = 0,
         source = output // (scale * scale)
         weights[output, source, size // 2, size // 2] += 32 - weights[output].sum()
     return convolution_network(
-        (weights / 32).astype(np.float32), np.full(len(weights), 1 / (64 * 255), np.float32), scale=scale
+        (weights / 32).astype(np.float32), np.full(len(weights), 1 / (64 * peak), np.float32), scale=scale
     )
 
 
