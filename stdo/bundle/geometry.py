@@ -28,9 +28,7 @@ class FrameLayout:
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """The layout of a bundle's frames."""
-        return cls(
-            picture=manifest.picture, grid=manifest.patch_grid, base_bit_depth=manifest.base_stream.bit_depth
-        )
+        return cls(picture=manifest.picture, grid=manifest.patch_grid, base_bit_depth=manifest.base_stream.bit_depth)
 
 
 def base_size(display_size: int, scale: int) -> int:

@@ -140,9 +140,7 @@ def rgb_to_luma(rgb: Image, colour: Colour, *, bit_depth: BitDepth) -> Plane:
     luma = np.empty(rgb.shape[:2], sample_type(bit_depth))
     for top in range(0, rgb.shape[0], _BAND_ROWS):
         band = rgb[top : top + _BAND_ROWS].astype(np.int32)
-        luma[top : top + _BAND_ROWS] = _matrix_row(
-            band, factors.rgb_to_y, offset=factors.y_offset, bit_depth=bit_depth
-        )
+        luma[top : top + _BAND_ROWS] = _matrix_row(band, factors.rgb_to_y, offset=factors.y_offset, bit_depth=bit_depth)
     return luma
 
 
