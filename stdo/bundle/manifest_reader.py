@@ -100,8 +100,8 @@ def _check_codings(document: dict[str, Any]) -> None:
             )
         if input_frames != [0]:
             raise UnsupportedCodingError(
-                f"Network {number} reads the frames {_short(input_frames)}; this reader restores from the frame itself only. "
-                "Update the stdo package."
+                f"Network {number} reads the frames {_short(input_frames)}; this reader restores from the frame itself "
+                "only. Update the stdo package."
             )
     for patch_index in _objects([document.get("patch_index")]):
         coding = patch_index.get("coding", PATCH_INDEX_CODING)
