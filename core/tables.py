@@ -78,9 +78,10 @@ class VideoRow(Base):
     """An uploaded video. Its bytes lie in the object store under videos/<id>/source."""
 
     __tablename__ = "videos"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "tenant", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
     state: Mapped[VideoState]
     file_name: Mapped[str]
     """As the caller named it: shown, never used as a path."""
@@ -97,9 +98,10 @@ class JobRow(Base):
     """One encode of one video. `core.jobs.job_states` alone changes it."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "video_id"))
+    __table_args__ = (Index(None, "tenant", "created_at", "id"), Index(None, "video_id"))
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
     video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
     state: Mapped[JobState]
     preset: Mapped[str]
@@ -216,8 +218,10 @@ class ApiKeyRow(Base):
     """An API key. The key itself is shown once and not kept."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "tenant", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
     name: Mapped[str]
     secret_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]

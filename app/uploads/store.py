@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 
 from app.services import Services
 from app.uploads.receive import Upload
+from core.callers import Caller
 from core.clock import utc_now
 from core.jobs import videos
 from core.tables import VideoRow, new_id
 
 
 @contextmanager
-def new_video(services: Services, upload: Upload) -> Iterator[tuple[Session, VideoRow]]:
+def new_video(services: Services, caller: Caller, upload: Upload) -> Iterator[tuple[Session, VideoRow]]:
     """The video of an upload, in a transaction that ends with the block. Its probe is queued with it.
 
     Where the block or the commit fails, the stored bytes are deleted again.
@@ -30,6 +31,7 @@ def new_video(services: Services, upload: Upload) -> Iterator[tuple[Session, Vid
         with services.database.transaction() as session:
             row = videos.create(
                 session,
+                caller,
                 video_id=video_id,
                 file_name=upload.file_name,
                 byte_count=upload.byte_count,

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from core.callers import Caller
 from core.errors import JobFinishedError, JobNotFoundError
 from core.jobs import bundles, events, job_progress, leases
 from core.jobs.claims import Claim, Finished, Heartbeat, Prepared, Probed, Result, Trained, claim_of
@@ -198,13 +199,13 @@ def acknowledge_cancel(session: Session, claim: Claim, *, now: datetime) -> None
     _end_cancelled(session, job, task, now)
 
 
-def cancel(session: Session, job_id: str, *, now: datetime) -> JobRow:
+def cancel(session: Session, caller: Caller, job_id: str, *, now: datetime) -> JobRow:
     """Cancel a job: at once where nobody works on it, else as soon as its workers have stopped.
 
     Asking twice changes nothing. Raises JobNotFoundError, or JobFinishedError where the job has ended.
     """
     job = _lock_job(session, job_id)
-    if job is None:
+    if job is None or job.tenant != caller.tenant:
         raise JobNotFoundError(job_id)
     if job.state in TERMINAL_JOB_STATES:
         raise JobFinishedError(job_id, job.state)

@@ -14,6 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table('api_keys',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('secret_sha256', sa.String(length=64), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -22,8 +23,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_api_keys')),
     sa.UniqueConstraint('secret_sha256', name=op.f('uq_api_keys_secret_sha256'))
     )
+    with op.batch_alter_table('api_keys', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_api_keys_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
+
     op.create_table('videos',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('file_name', sa.Text(), nullable=False),
     sa.Column('byte_count', sa.BigInteger(), nullable=False),
@@ -34,10 +39,11 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_videos'))
     )
     with op.batch_alter_table('videos', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_videos_created_at_id'), ['created_at', 'id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_videos_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
 
     op.create_table('jobs',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('video_id', sa.String(length=32), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('preset', sa.Text(), nullable=False),
@@ -61,7 +67,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_jobs'))
     )
     with op.batch_alter_table('jobs', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_jobs_created_at_id'), ['created_at', 'id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_jobs_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_video_id'), ['video_id'], unique=False)
 
     op.create_table('bundles',
@@ -138,11 +144,14 @@ def downgrade() -> None:
     op.drop_table('bundles')
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_jobs_video_id'))
-        batch_op.drop_index(batch_op.f('ix_jobs_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_jobs_tenant_created_at_id'))
 
     op.drop_table('jobs')
     with op.batch_alter_table('videos', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_videos_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_videos_tenant_created_at_id'))
 
     op.drop_table('videos')
+    with op.batch_alter_table('api_keys', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_api_keys_tenant_created_at_id'))
+
     op.drop_table('api_keys')
