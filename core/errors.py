@@ -144,6 +144,26 @@ class MalformedCursorError(ServiceError):
         super().__init__(message, errors=(FieldError(field="query.cursor", message=message),))
 
 
+class IdempotencyKeyReusedError(ServiceError):
+    slug = "idempotency-key-reused"
+    title = "The Idempotency-Key belongs to another request"
+    category = ErrorCategory.INVALID
+
+    def __init__(self, key: str) -> None:
+        message = f"An earlier request with the key {key!r} asked for something else. Use a new key for a new request."
+        super().__init__(message, errors=(FieldError(field="header.idempotency-key", message=message),))
+
+
+class RequestAnsweredMeanwhileError(ConflictError):
+    """Of two requests with one Idempotency-Key that ran at the same time, this is the slower one. It changed nothing."""
+
+    slug = "request-answered-meanwhile"
+    title = "The same request was answered meanwhile"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Another request with the key {key!r} was answered meanwhile. Send this one again.")
+
+
 class InvalidApiKeyError(ServiceError):
     slug = "invalid-api-key"
     title = "The API key is not valid"

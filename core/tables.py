@@ -227,3 +227,19 @@ class ApiKeyRow(Base):
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class IdempotencyKeyRow(Base):
+    """A request that was answered, under the key that its sender gave it."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"),)
+
+    tenant: Mapped[str] = mapped_column(Word, primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """core.jobs.idempotency.request_fingerprint()"""
+    status: Mapped[int]
+    resource_id: Mapped[str] = mapped_column(Identifier)
+    """Of the video or the job that the request made."""
+    created_at: Mapped[datetime]

@@ -26,6 +26,18 @@ def upgrade() -> None:
     with op.batch_alter_table('api_keys', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_api_keys_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
 
+    op.create_table('idempotency_keys',
+    sa.Column('tenant', sa.String(length=32), nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('fingerprint', sa.String(length=64), nullable=False),
+    sa.Column('status', sa.Integer(), nullable=False),
+    sa.Column('resource_id', sa.String(length=32), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'key', name=op.f('pk_idempotency_keys'))
+    )
+    with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_idempotency_keys_created_at'), ['created_at'], unique=False)
+
     op.create_table('videos',
     sa.Column('id', sa.String(length=32), nullable=False),
     sa.Column('tenant', sa.String(length=32), nullable=False),
@@ -151,6 +163,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_videos_tenant_created_at_id'))
 
     op.drop_table('videos')
+    with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_idempotency_keys_created_at'))
+
+    op.drop_table('idempotency_keys')
     with op.batch_alter_table('api_keys', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_api_keys_tenant_created_at_id'))
 
