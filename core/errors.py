@@ -155,7 +155,7 @@ class IdempotencyKeyReusedError(ServiceError):
 
 
 class RequestAnsweredMeanwhileError(ConflictError):
-    """Of two requests with one Idempotency-Key that ran at the same time, this is the slower one. It changed nothing."""
+    """The slower one of two requests with one Idempotency-Key that ran at the same time. It changed nothing."""
 
     slug = "request-answered-meanwhile"
     title = "The same request was answered meanwhile"
