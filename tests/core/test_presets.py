@@ -42,6 +42,8 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ({"base_stream": {"lossless": True, "codec": "av1"}}, "no lossless mode here: choose h264 or hevc"),
         ({"base_stream": {"codec": "vvc", "bit_depth": 8}}, "vvc is written with 10 bits alone"),
         ({"base_stream": {"crf": 60}}, "up to 51"),
+        ({"hdr": "keep"}, "hdr keep needs ten bits"),
+        ({"hdr": "keep", "base_stream": {"codec": "hevc", "bit_depth": 8}}, "hdr keep needs ten bits"),
         ({"training": {"architecture": "vdsr"}}, "vdsr has no general network"),
         ({"training": {"joint_patch_count": 100}}, "belong to the method jstdo"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0]}}, "2 values for 4 groups"),

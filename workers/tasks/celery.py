@@ -1,6 +1,6 @@
 """The Celery worker: takes messages from its queues and hands each to `workers.tasks.run_task.run_task`.
 
-The pool is threads. A task's thread only waits for its step's process, so that neither the interpreter's lock nor a
+The pool is threads. A task's thread only waits for its part's process, so that neither the interpreter's lock nor a
 fork matters; unlike the solo pool, the main thread stays free to answer the broker and SIGTERM while tasks run.
 """
 
@@ -26,7 +26,7 @@ from workers.tasks.run_task import run_task
 def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: int) -> int:
     """Work on the tasks of `queues` until SIGTERM or SIGINT; the process's exit status.
 
-    On a signal the running steps are stopped and their tasks given back at once, so that another worker goes on.
+    On a signal the running parts are stopped and given back at once, so that another worker goes on.
     """
     celery = make_celery(settings)
     worker = Worker(
@@ -62,8 +62,8 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
 def register_tasks(celery: Celery, worker: Worker) -> None:
     """Tell Celery what to do with a message of each name."""
 
-    def task(task_id: str) -> None:
-        run_task(worker, task_id)
+    def task(part_id: str) -> None:
+        run_task(worker, part_id)
 
     for name in TASK_NAMES.values():
         celery.task(task, name=name)
