@@ -66,7 +66,7 @@ def carry_out(spec_path: Path) -> int:
 
 def _run(spec: PartSpec, report: Progress) -> None:
     """Run one part of the pipeline. Raises workers.errors.EncodingError."""
-    # Imported here: it takes seconds, and the Celery process, which imports this module's neighbours, never needs it.
+    # Imported here, since it takes seconds (torch): the lifeline and the limits are in force before it begins.
     from workers import pipeline
 
     ffmpeg = spec.ffmpeg()
@@ -76,7 +76,6 @@ def _run(spec: PartSpec, report: Progress) -> None:
     if isinstance(spec, EncodePart):
         pipeline.encode(source=spec.source, settings=spec.settings, work=spec.work, report=report, ffmpeg=ffmpeg)
         return
-    # Torch, which neither of the two above needs.
     from workers.training.device import compute_exactly
 
     compute_exactly()

@@ -1,4 +1,4 @@
-"""The Celery worker: takes messages from its queues and hands each to `workers.tasks.run_task.run_task`.
+"""The Celery worker: takes messages from its queues and hands each to `workers.tasks.run_task`.
 
 The pool is threads. A task's thread only waits for its part's process, so that neither the interpreter's lock nor a
 fork matters; unlike the solo pool, the main thread stays free to answer the broker and SIGTERM while tasks run.
@@ -18,9 +18,9 @@ from celery.signals import worker_shutting_down
 from core.settings import Settings
 from core.storage.object_store import make_object_store
 from core.tables import QueueName
-from core.task_queue import TASK_NAMES, make_celery, make_database
+from core.task_queue import TASK_NAME, make_celery, make_database
 from workers.tasks.attempt import Worker
-from workers.tasks.run_task import run_task
+from workers.tasks.run_task import run_first_in_line
 
 
 def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: int) -> int:
@@ -35,7 +35,7 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
         store=make_object_store(settings),
         shutdown=Event(),
     )
-    register_tasks(celery, worker)
+    register_task(celery, worker)
 
     def shut_down(**_: Any) -> None:
         worker.shutdown.set()
@@ -59,11 +59,10 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
     return int(process.exitcode or 0)
 
 
-def register_tasks(celery: Celery, worker: Worker) -> None:
-    """Tell Celery what to do with a message of each name."""
+def register_task(celery: Celery, worker: Worker) -> None:
+    """Tell Celery what to do with a message."""
 
-    def task(part_id: str) -> None:
-        run_task(worker, part_id)
+    def task(queue: QueueName) -> None:
+        run_first_in_line(worker, queue)
 
-    for name in TASK_NAMES.values():
-        celery.task(task, name=name)
+    celery.task(task, name=TASK_NAME)

@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 
 from core.clock import utc_now
 from core.errors import LeaseLostError, ServiceError
-from core.jobs import job_states, leftovers
+from core.jobs import job_states, leases, leftovers
 from core.jobs.claims import Claim, Finished, Made, PartResult, Planned, Probed
 from core.jobs.part_kinds import chosen_queues
 from core.jobs.progress import StageReport
 from core.settings import Settings
 from core.storage.keys import bundle_prefix, work_key
-from core.tables import PartKind
+from core.tables import PartKind, QueueName
 from stdo.errors import StdoError
 from stdo.service.resources import Failure
 from workers.sandbox.parent import PartCrashedError, PartFailedError
@@ -42,13 +42,30 @@ RECORD_AGAIN_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-def run_task(worker: Worker, part_id: str) -> None:
-    """Carry out a part, unless another worker has it or there is nothing left to do."""
+def run_first_in_line(worker: Worker, queue: QueueName) -> None:
+    """Carry out the part of the oldest job that waits in a queue, if there is one.
+
+    Not the part that a message names: in the order of the messages, all jobs would be encoded and planned before the
+    first of them is trained, and all would end late.
+    """
+    while (part_id := _first_in_line(worker, queue)) is not None:
+        if run_task(worker, part_id):
+            return
+    logger.info("nothing waits in the queue %s any more", queue)
+
+
+def _first_in_line(worker: Worker, queue: QueueName) -> str | None:
+    with worker.database.snapshot() as session:
+        return leases.first_in_line(session, queue, now=utc_now())
+
+
+def run_task(worker: Worker, part_id: str) -> bool:
+    """Carry out a part, unless another worker has it or there is nothing left to do; whether it was ours."""
     with worker.database.transaction() as session:
         claim = job_states.claim(session, part_id, now=utc_now(), lease=worker.settings.lease)
     if claim is None:
         logger.info("part %s is not to be done any more", part_id)
-        return
+        return False
     outcome = _attempt(worker, claim)
     logger.info("%s part %s, attempt %d: %s", claim.kind, part_id, claim.attempt, _describe(outcome))
     try:
@@ -56,6 +73,7 @@ def run_task(worker: Worker, part_id: str) -> None:
     except LeaseLostError:
         logger.warning("the lease of part %s was lost: its end was not recorded", part_id)
     _tidy_up(worker, claim)
+    return True
 
 
 def probe(attempt: Attempt) -> Probed:
