@@ -49,7 +49,7 @@ class BaseStreamSettings(_Settings):
     codec: CodecName = Field(default="h264", description="h264 plays everywhere; vvc needs an app with a decoder.")
     bit_depth: BitDepth | None = Field(
         default=None,
-        description="Bits of a sample. Default: 8 for h264 and hevc (10 where the source has more), 10 for av1 and vvc.",
+        description="Bits of a sample. Default: 10 for av1, vvc and sources with more than 8 bits, else 8.",
     )
     lossless: bool = Field(
         default=False, description="The paper's setting: without loss, large, for comparisons; h264 and hevc alone."
@@ -216,6 +216,9 @@ class EncodingSettings(_Settings):
             raise ValueError("joint_shares and joint_patch_count belong to the method jstdo")
         if training.joint_shares is not None and len(training.joint_shares) != self.groups.count:
             raise ValueError(f"joint_shares has {len(training.joint_shares)} values for {self.groups.count} groups")
+        stream = self.base_stream
+        if self.hdr == "keep" and (not CODECS[stream.codec].carries_hdr or stream.bit_depth == 8):
+            raise ValueError("hdr keep needs ten bits and a codec that players show it in: hevc, av1 or vvc")
         return self
 
     @property
@@ -290,22 +293,24 @@ PRESETS: tuple[Preset, ...] = (
 
 
 class UnknownPresetError(ValueError):
-    """No recipe has this name."""
+    """No preset has this name."""
 
 
 def find_preset(name: str) -> Preset:
     """The preset called `name`. Raises UnknownPresetError."""
-    for recipe in PRESETS:
-        if recipe.name == name:
-            return recipe
-    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {', '.join(r.name for r in PRESETS)}")
+    for preset in PRESETS:
+        if preset.name == name:
+            return preset
+    raise UnknownPresetError(
+        f"there is no preset {name!r}; choose one of {', '.join(preset.name for preset in PRESETS)}"
+    )
 
 
 def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:
     """A preset with some settings changed; `overrides` has the shape of EncodingSettings, as far as it goes.
 
     Raises:
-        UnknownPresetError: no recipe has this name.
+        UnknownPresetError: no preset has this name.
         pydantic.ValidationError: a setting is unknown, out of range, or contradicts another.
     """
     base = find_preset(preset).settings.model_dump()
