@@ -149,7 +149,7 @@ def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, c
     context, codes = stream.codec_context, colour_codes(picture.colour)
     context.codec_tag = encoder.codec_tag
     context.time_base = time_base
-    context.color_range = ColorRange.JPEG if codes.full_range else ColorRange.MPEG
+    context.color_range = ColorRange.JPEG if codes.is_full_range else ColorRange.MPEG
     context.colorspace, context.color_primaries, context.color_trc = codes.matrix, codes.primaries, codes.transfer
     context.options = {**encoder.options, **({"crf": str(crf)} if crf else encoder.lossless)}
     if picture.variable_frame_rate:
