@@ -162,9 +162,12 @@ class AsyncClient:
             async with asyncio.TaskGroup() as tasks:
                 for entry in missing:
                     tasks.create_task(self._download(job_id, fetch, entry, places))
-        except BaseException as error:
+        except BaseExceptionGroup as failures:
             fetch.stop()
-            raise (error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error) from None
+            raise failures.exceptions[0] from None
+        except BaseException:
+            fetch.stop()
+            raise
         return fetch.finish()
 
     async def _send(self, call: calls.Call[Answer]) -> Answer:
