@@ -1,4 +1,4 @@
-"""Geometry: display size -> low-resolution frame -> patches, with their halo, in pixels (docs/FORMAT.md, section 4)."""
+"""Geometry: display size -> base frame -> patches, with their halo, in pixels (docs/FORMAT.md, section 4)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,41 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stdo.bundle.manifest import PatchGrid
+from stdo.bundle.codecs import BitDepth
+from stdo.bundle.manifest import Manifest, PatchGrid, Picture
 
-Image = npt.NDArray[np.uint8]
-"""uint8, (h, w, C)"""
+Image = npt.NDArray[np.uint8 | np.uint16]
+"""(h, w, C), uint8 at 8 bits, uint16 at 10"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameLayout:
+    """What a base frame is, and what becomes of it: all that restoring one frame needs to know but the networks."""
+
+    picture: Picture
+    grid: PatchGrid | None
+    """None in a bundle without networks."""
+    base_bit_depth: BitDepth
+    """Of the base frame's samples; `picture.bit_depth` is the restored frame's."""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> FrameLayout:
+        """The layout of a bundle."""
+        return cls(picture=manifest.picture, grid=manifest.patch_grid, base_bit_depth=manifest.base_stream.bit_depth)
+
+    @property
+    def patch_count(self) -> int:
+        """Patches of one frame; 0 in a bundle without networks."""
+        return 0 if self.grid is None else self.grid.patch_count
 
 
 def base_size(display_size: int, scale: int) -> int:
-    """The even low-resolution size that covers `display_size` high-resolution pixels."""
+    """The even size of the base frame that covers `display_size` pixels of the picture."""
     return 2 * _divide_up(display_size, 2 * scale)
 
 
 def make_patch_grid(*, base_width: int, base_height: int, patch_width: int, patch_height: int, halo: int) -> PatchGrid:
-    """The grid that covers a low-resolution frame; the last column and row may reach beyond it."""
+    """The grid that covers a base frame; the last column and row may reach beyond it."""
     return PatchGrid(
         patch_width=patch_width,
         patch_height=patch_height,
@@ -36,7 +58,7 @@ def _divide_up(number: int, by: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchBox:
-    """Where a patch lies in the low-resolution frame, cut short at the frame's edge."""
+    """Where a patch lies in the base frame, cut short at the frame's edge."""
 
     top: int
     left: int
@@ -59,13 +81,13 @@ def patch_boxes(grid: PatchGrid, *, base_width: int, base_height: int) -> list[P
 
 
 def extract_patches(frame: Image, grid: PatchGrid) -> Image:
-    """All patches of a low-resolution frame with their halo, the frame extended by edge replication.
+    """All patches of a base frame with their halo, the frame extended by edge replication.
 
     Args:
-        frame: (H, W, C) uint8.
+        frame: (H, W, C).
 
     Returns:
-        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) uint8 in raster order.
+        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) in raster order, of the frame's type.
     """
     extended = _extend(frame, grid)
     window = (grid.patch_height + 2 * grid.halo, grid.patch_width + 2 * grid.halo)
@@ -78,11 +100,11 @@ def assemble_patches(patches: Image, grid: PatchGrid, *, scale: int, height: int
     """Put restored patches together and cut off what exceeds the picture.
 
     Args:
-        patches: (rows * columns, scale * patch_height, scale * patch_width, C) uint8 in raster order, halo cut off.
-        height, width: of the picture wanted, in high-resolution pixels.
+        patches: (rows * columns, scale * patch_height, scale * patch_width, C) in raster order, halo cut off.
+        height, width: of the picture wanted, in its own pixels.
 
     Returns:
-        (height, width, C) uint8.
+        (height, width, C).
     """
     _, patch_height, patch_width, channels = patches.shape
     if (patch_height, patch_width) != (scale * grid.patch_height, scale * grid.patch_width):
