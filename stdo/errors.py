@@ -31,6 +31,10 @@ class DamagedBundleError(StdoError):
     """A file of the bundle is missing, or its bytes are not those that the manifest promises."""
 
 
+class MissingFileError(DamagedBundleError):
+    """A file of the bundle isn't there."""
+
+
 class TransferError(StdoError):
     """A file can't be fetched from where the bundle lies."""
 

@@ -92,7 +92,7 @@ class ScriptedService:
     bundle_folder: Path | None = None
     file_redirect: str | None = None
     file_answers: dict[str, list[FileAnswer]] = field(default_factory=dict)
-    """Path of a bundle's file -> how the next requests for it are answered; all others get the file."""
+    """Path of a bundle's file -> how the next requests for it are answered; those after them get the file."""
     lost_answers: list[Response | None] = field(default_factory=list)
     """One entry for each next POST: it is done, but this is the answer; or there is none, as the connection breaks."""
     done_by_key: dict[str, Job | Video] = field(default_factory=dict)
@@ -222,9 +222,9 @@ class ScriptedService:
         if not file.is_file():
             return problem(404, "bundle-file-not-found", "No such file", f"The bundle has no {path}.")
         answers = self.file_answers.get(path)
-        if not answers:
+        if answers is None:
             return FileResponse(file)
-        return file_response(request, file.read_bytes(), answers.pop(0))
+        return file_response(request, file.read_bytes(), answers.pop(0) if answers else FileAnswer())
 
 
 def file_response(request: Request, data: bytes, answer: FileAnswer) -> Response:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import _thread
 import asyncio
 import hashlib
 import inspect
@@ -392,7 +391,7 @@ def test_an_interrupted_fetch_ends_at_once(service: ScriptedService, bundle_fold
     service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
     service.file_answers = {"base.mp4": [FileAnswer(cut_after=500, silent_seconds=3)]}
     with Client(service.url) as client:
-        interrupt = Timer(1.0, _thread.interrupt_main)
+        interrupt = Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
         started = time.monotonic()
         interrupt.start()
         with pytest.raises(KeyboardInterrupt):
