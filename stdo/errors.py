@@ -65,3 +65,7 @@ class MalformedPlaylistError(StdoError):
 
 class LadderError(StdoError):
     """A ladder can't be read, or its rungs are not bundles of one video with segments cut alike."""
+
+
+class MalformedPatchErrorsError(StdoError):
+    """The report of each patch's error can't be read."""
