@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,32 +12,27 @@ from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Manifest, PatchGrid, Picture
 
 Image = npt.NDArray[np.uint8 | np.uint16]
-"""(h, w, C), uint8 at 8 bits, uint16 at 10"""
+"""(h, w, C): uint8 at 8 bits a sample, uint16 at 10"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameLayout:
-    """What a base frame is, and what becomes of it: all that restoring one frame needs to know but the networks."""
+    """What restoring or comparing a frame has to know of its bundle."""
 
     picture: Picture
     grid: PatchGrid | None
-    """None in a bundle without networks."""
+    """None without networks: every frame is then as decoded."""
     base_bit_depth: BitDepth
-    """Of the base frame's samples; `picture.bit_depth` is the restored frame's."""
+    """Bits of a sample of the base stream; those of the restored picture are `picture.bit_depth`."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> FrameLayout:
-        """The layout of a bundle."""
+    def of(cls, manifest: Manifest) -> Self:
+        """The layout of a bundle's frames."""
         return cls(picture=manifest.picture, grid=manifest.patch_grid, base_bit_depth=manifest.base_stream.bit_depth)
-
-    @property
-    def patch_count(self) -> int:
-        """Patches of one frame; 0 in a bundle without networks."""
-        return 0 if self.grid is None else self.grid.patch_count
 
 
 def base_size(display_size: int, scale: int) -> int:
-    """The even size of the base frame that covers `display_size` pixels of the picture."""
+    """The even size of the base stream that covers `display_size` pixels of the picture."""
     return 2 * _divide_up(display_size, 2 * scale)
 
 
@@ -87,7 +83,7 @@ def extract_patches(frame: Image, grid: PatchGrid) -> Image:
         frame: (H, W, C).
 
     Returns:
-        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) in raster order, of the frame's type.
+        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) in raster order.
     """
     extended = _extend(frame, grid)
     window = (grid.patch_height + 2 * grid.halo, grid.patch_width + 2 * grid.halo)
@@ -112,6 +108,12 @@ def assemble_patches(patches: Image, grid: PatchGrid, *, scale: int, height: int
     tiled = patches.reshape(grid.rows, grid.columns, patch_height, patch_width, channels)
     whole = tiled.transpose(0, 2, 1, 3, 4).reshape(grid.rows * patch_height, grid.columns * patch_width, channels)
     return whole[:height, :width]
+
+
+def halved_grid(grid: PatchGrid) -> PatchGrid:
+    """The grid as the chroma planes see it. Sizes of patches and halo are even where a bundle needs this."""
+    size = {"patch_width": grid.patch_width // 2, "patch_height": grid.patch_height // 2, "halo": grid.halo // 2}
+    return grid.model_copy(update=size)
 
 
 def _extend(frame: Image, grid: PatchGrid) -> Image:
