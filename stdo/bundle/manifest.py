@@ -12,32 +12,28 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stdo.bundle.codecs import BitDepth, CodecName
+from stdo.bundle.fields import (
+    ByteCount,
+    FrameCount,
+    HeaderByteCount,
+    PictureSize,
+    RationalPart,
+    RelativePath,
+    Seconds,
+    SegmentCount,
+    Sha256,
+)
 
-FORMAT_NAME = "stdo-bundle"
+FORMAT_NAME: Literal["stdo-bundle"] = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
-LARGEST_RATIONAL_PART = 2**31 - 1
-"""Of a numerator or denominator: what FFmpeg's and most other rationals hold."""
-LONGEST_SECONDS = 1e7
-"""Of any duration: 115 days."""
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-RelativePath = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=255),
-]
 Scale = Literal[1, 2, 3, 4]
 Channels = Literal["rgb", "yuv", "luma"]
-ByteCount = Annotated[int, Field(ge=0, lt=2**53)]
-PictureSize = Annotated[int, Field(gt=0, le=16_384)]
-FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
-RationalPart = Annotated[int, Field(gt=0, le=LARGEST_RATIONAL_PART)]
 
 
 class _Frozen(BaseModel):
     # Attribute docstrings become the descriptions of the JSON Schema.
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Rational(_Frozen):
@@ -78,15 +74,15 @@ class Source(_Frozen):
     """What the uploaded file really was, before any normalisation. For people."""
 
     sha256: Sha256
-    byte_count: Annotated[int, Field(gt=0)]
+    byte_count: int
     container: str
     video_codec: str
     pixel_format: str
-    coded_width: Annotated[int, Field(gt=0)]
-    coded_height: Annotated[int, Field(gt=0)]
+    coded_width: int
+    coded_height: int
     rotation_degrees: int
     """Clockwise rotation that the file asks a player to apply."""
-    frame_count: Annotated[int, Field(gt=0)]
+    frame_count: int
     """Counted by decoding, not read from a header."""
     duration_seconds: Seconds
     average_frame_rate: Rational
@@ -152,7 +148,7 @@ class PatchGrid(_Frozen):
 class StreamHeader(_Frozen):
     """The first bytes of the base stream, before its first segment: what a player needs to read any segment."""
 
-    byte_count: ByteCount
+    byte_count: HeaderByteCount
     sha256: Sha256
 
 
@@ -162,20 +158,21 @@ class BaseStream(FileEntry):
     codec: CodecName
     bit_depth: BitDepth
     """Of the decoded samples."""
-    mime_type: str
+    mime_type: Annotated[str, Field(pattern=r'^video/mp4; codecs="[^"]+"$', max_length=255)]
     """With the `codecs` parameter of RFC 6381, for picture and sound."""
     time_base: Rational
-    """Seconds a tick: the unit of the segment table's times, and of the video track."""
+    """Seconds a tick, 1 / n: the time scale of the video track, in which the segment table counts."""
     header: StreamHeader
     lossless: bool
     """For people. What a decoder must be able to do is in `mime_type`."""
     audio_codec: str | None
+    """Null without sound. For people."""
 
 
 class SegmentTable(FileEntry):
-    """Where each segment of base stream and patch index lies (docs/FORMAT.md, section 6)."""
+    """Where each segment of base stream and patch index lies (docs/FORMAT.md, section 5.4)."""
 
-    segment_count: FrameCount
+    segment_count: SegmentCount
 
 
 class Network(_Frozen):
@@ -194,14 +191,15 @@ class Network(_Frozen):
     receptive_radius: Annotated[int, Field(ge=0, le=1024)]
     """How many pixels of the base frame away an output pixel still depends on, at most."""
     difficulty_rank: Annotated[int, Field(ge=0)]
-    """0 for the network of the hardest patches: a reader that can't run all leaves out the highest first."""
+    """0 for the network of the hardest patches. A reader that can't run all leaves out the highest first."""
     architecture: str
     """Its name, such as `espcn`. For people."""
     precision: str
     """How exact the delivered weights are: int8, fp16 or fp32. For people."""
-    parameter_count: Annotated[int, Field(gt=0)]
-    multiply_accumulates_per_base_pixel: Annotated[float, Field(gt=0)]
-    """What restoring one pixel of the base frame costs."""
+    parameter_count: Annotated[int, Field(ge=0)]
+    """For people."""
+    multiply_accumulates_per_base_pixel: Annotated[float, Field(ge=0)]
+    """What restoring one pixel of the base frame costs. For people."""
 
 
 class PatchIndex(FileEntry):
@@ -231,15 +229,15 @@ class PrecisionLoss(_Frozen):
 
     psnr_y_db: float
     psnr_rgb_db: float
-    frames_measured: Annotated[int, Field(gt=0)]
+    frames_measured: int
 
 
 class Quality(_Frozen):
     """Measured with the reference decoder on the delivered files. For people."""
 
-    bit_depth: BitDepth
+    bit_depth: int
     """At which everything was compared: the peak is 255 or 1023."""
-    frames_measured: FrameCount
+    frames_measured: int
     """An even sample of the video's frames, or all of them."""
     restored: PictureQuality
     bicubic: PictureQuality
