@@ -16,6 +16,7 @@ from app.services import Services
 from app.uploads.job_requests import check_early
 from app.uploads.receive import Upload, receive_upload
 from core import api_keys
+from core.callers import LOCAL_CALLER, Caller
 from core.clock import utc_now
 from core.errors import JobNotFoundError, VideoNotFoundError
 
@@ -41,15 +42,15 @@ def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-def require_api_key(
+def authenticate(
     services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> None:
-    """Let the request pass with a valid API key, or where none is needed.
+) -> Caller:
+    """Who asks: the owner of a valid API key, or anyone where none is needed.
 
     Raises: ProblemError without a key, InvalidApiKeyError with a wrong one.
     """
     if not services.keys_required:
-        return
+        return LOCAL_CALLER
     if credentials is None:
         raise ProblemError(
             problems.MISSING_API_KEY,
@@ -57,11 +58,16 @@ def require_api_key(
         )
     now = utc_now()
     with services.database.snapshot() as session:
-        api_keys.authenticate(session, credentials.credentials, now=now)
+        caller = api_keys.authenticate(session, credentials.credentials, now=now)
         last_used_is_old = bool(session.dirty)
     if last_used_is_old:
         with services.database.transaction() as session:
             api_keys.authenticate(session, credentials.credentials, now=now)
+    return caller
+
+
+# FastAPI asks once a request, however many depend on it.
+CallerDep = Annotated[Caller, Depends(authenticate)]
 
 
 def _transaction(services: ServicesDep) -> Iterator[Session]:

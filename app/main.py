@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from app.dependencies import require_api_key
+from app.dependencies import authenticate
 from app.http.error_handlers import install_error_handlers
 from app.http.middleware import (
     BodyLimitMiddleware,
@@ -55,7 +55,7 @@ def create_app(settings: Settings, *, keys_required: bool | None = None) -> Fast
     _install_middleware(app, services)
     app.include_router(health.router)
     for routes in (jobs, videos, bundles, presets):
-        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(require_api_key)])
+        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(authenticate)])
     return app
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from app.dependencies import JobId, ServicesDep, SnapshotDep
+from app.dependencies import CallerDep, JobId, ServicesDep, SnapshotDep
 from app.http import problems
 from app.http.preconditions import ByteRange, RangeNotSatisfiableError, is_not_modified, requested_range
 from app.http.problems import ProblemError
@@ -63,12 +63,13 @@ router = APIRouter(prefix="/jobs", tags=["bundles"], responses=COMMON_PROBLEMS)
 def get_bundle_file(
     job_id: JobId,
     path: Annotated[str, Path(description="As in the manifest.", examples=[MANIFEST_NAME, "base.mp4"])],
+    caller: CallerDep,
     session: SnapshotDep,
     services: ServicesDep,
     request: Request,
 ) -> Response:
     """`manifest.json`, or a file that it names. Single byte ranges work; the files never change."""
-    file = bundles.find_file(session, job_id, path)
+    file = bundles.find_file(session, caller, job_id, path)
     etag = f'"{file.sha256}"'
     headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Accept-Ranges": "bytes"}
     if is_not_modified(request.headers, etag):

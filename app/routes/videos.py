@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
-from app.dependencies import ServicesDep, SessionDep, SnapshotDep, VideoId, VideoUploadDep
+from app.dependencies import CallerDep, ServicesDep, SessionDep, SnapshotDep, VideoId, VideoUploadDep
 from app.http.pages import PageQuery
 from app.http.problems import CONTENT_TOO_LARGE, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
 from app.http.representations import represent
@@ -46,9 +46,9 @@ class VideoQuery(PageQuery):
         **document(*UPLOAD_PROBLEMS),
     },
 )
-def create_video(upload: VideoUploadDep, services: ServicesDep, response: Response) -> Video:
+def create_video(caller: CallerDep, upload: VideoUploadDep, services: ServicesDep, response: Response) -> Video:
     """Stores a video, to be encoded later by `POST /v1/videos/{video_id}/jobs`, as often as you like."""
-    with new_video(services, upload) as (_, row):
+    with new_video(services, caller, upload) as (_, row):
         video = videos.to_resource(row)
     response.headers["Location"] = f"/v1/videos/{video.id}"
     return video
@@ -63,9 +63,9 @@ def create_video(upload: VideoUploadDep, services: ServicesDep, response: Respon
         **document(MalformedCursorError()),
     },
 )
-def list_videos(session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> Page[Video]:
+def list_videos(caller: CallerDep, session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> Page[Video]:
     """Uploaded videos, newest first, in pages."""
-    return videos.list_page(session, state=query.state, cursor=query.cursor, limit=query.limit)
+    return videos.list_page(session, caller, state=query.state, cursor=query.cursor, limit=query.limit)
 
 
 @router.get(
@@ -79,9 +79,9 @@ def list_videos(session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> 
         **document(VIDEO_NOT_FOUND),
     },
 )
-def get_video(video_id: VideoId, session: SnapshotDep, request: Request) -> Response:
+def get_video(caller: CallerDep, video_id: VideoId, session: SnapshotDep, request: Request) -> Response:
     """What the file is and what an encode would normalise, once it was probed; or why it is refused."""
-    video = videos.to_resource(videos.get(session, video_id))
+    video = videos.to_resource(videos.get(session, caller, video_id))
     return represent(request, video, retry_after_seconds=PROBE_SECONDS if video.state == "uploaded" else None)
 
 
@@ -92,9 +92,9 @@ def get_video(video_id: VideoId, session: SnapshotDep, request: Request) -> Resp
     operation_id="delete_video",
     responses=document(VIDEO_NOT_FOUND, VideoInUseError(examples.VIDEO_ID, (examples.JOB_ID,))),
 )
-def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) -> None:
+def delete_video(caller: CallerDep, video_id: VideoId, session: SessionDep, services: ServicesDep) -> None:
     """Deletes the video, its jobs and their bundles. Refused while one of its jobs has not ended."""
-    delete_objects(services, videos.remove(session, video_id))
+    delete_objects(services, videos.remove(session, caller, video_id))
 
 
 @router.post(
@@ -116,9 +116,9 @@ def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) 
         ),
     },
 )
-def create_job(video_id: VideoId, body: JobRequest, session: SessionDep, response: Response) -> Job:
+def create_job(caller: CallerDep, video_id: VideoId, body: JobRequest, session: SessionDep, response: Response) -> Job:
     """Starts an encode of an uploaded video. It need not have been probed yet."""
     settings = resolve(body.preset, body.settings)
-    row = jobs.create(session, video_id=video_id, preset=body.preset, settings=settings, now=utc_now())
+    row = jobs.create(session, caller, video_id=video_id, preset=body.preset, settings=settings, now=utc_now())
     response.headers["Location"] = f"/v1/jobs/{row.id}"
     return jobs.to_resource(row, None)
