@@ -15,12 +15,11 @@ from stdo.bundle.bundle import open_bundle
 from stdo.bundle.manifest import Manifest
 from workers.base_stream.encode import EncodedBaseStream, encode_base_stream
 from workers.base_stream.frame_pairs import VideoFiles, frame_layout
-from workers.delivery.bundle_files import place_base_stream, write_manifest, write_segments
-from workers.delivery.export import delivered_modules, export_networks
-from workers.delivery.manifest import Delivery, assemble_manifest, with_quality
-from workers.delivery.measure import Rivals, measure, measured_frames
+from workers.delivery.export import export_files
+from workers.delivery.manifest import BundleName, assemble_manifest, with_quality, write_manifest
+from workers.delivery.measure import measure
+from workers.delivery.networks import JobNetworks
 from workers.delivery.reports import write_reports
-from workers.delivery.upscalers import delivered_upscalers, exact_upscalers
 from workers.ffmpeg.program import FFmpeg
 from workers.progress import Progress
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
@@ -28,7 +27,7 @@ from workers.training.device import select_device
 from workers.training.groups import GroupPlan, plan_groups
 from workers.training.score import PatchScores, check_patch_count, score_patches
 from workers.training.train import train as train_networks
-from workers.training.trained_network import TrainedNetwork, TrainedNetworks
+from workers.training.trained_network import TrainedNetworks
 from workers.work_folder import WorkFolder
 
 
@@ -110,46 +109,19 @@ def finish(
     """
     files, torch_device = WorkFolder(root=work), select_device(device)
     video, groups = _video(source, settings, files, ffmpeg), GroupPlan.load(files.plan)
-    trained = _trained(files, groups)
-    modules = delivered_modules(trained, settings)
     base_stream = EncodedBaseStream.model_validate_json(files.base_stream_info.read_bytes())
-    delivery = Delivery(
-        base_stream=place_base_stream(files, base_stream),
-        networks=export_networks(trained, modules, groups.difficulty_ranks, settings, files.bundle, report),
-        segments=write_segments(groups.numbers, base_stream, files.bundle),
-    )
-    manifest = assemble_manifest(
-        delivery, video, settings, trained, base_stream, bundle_id=bundle_id, created_at=created_at
-    )
-    write_manifest(files.bundle, manifest)
+    networks = JobNetworks.load((files.training(training.number) for training in groups.trainings), settings)
+    exported = export_files(files, base_stream, networks, groups, report)
+    name = BundleName(bundle_id=bundle_id, created_at=created_at)
+    manifest = write_manifest(files.bundle, assemble_manifest(exported, video, networks, base_stream, name))
+    scores = PatchScores.load(files.scores)
     with open_bundle(files.bundle) as bundle:
-        measurement = measure(
-            bundle,
-            video,
-            delivered_upscalers(bundle, modules, torch_device),
-            Rivals(
-                scores=PatchScores.load(files.scores), exact=exact_upscalers(trained, settings, device=torch_device)
-            ),
-            measured_frames(settings, frame_count=manifest.picture.frame_count),
-            report,
-        )
-        reports = write_reports(files.bundle, measurement, bundle)
-    manifest = with_quality(manifest, measurement, reports)
-    write_manifest(files.bundle, manifest)
-    return manifest
+        measurement = measure(bundle, video, networks, scores, device=torch_device, report=report)
+        reports = write_reports(files.bundle, bundle, measurement)
+    return write_manifest(files.bundle, with_quality(manifest, measurement, reports))
 
 
 def _video(source: Path, settings: EncodingSettings, files: WorkFolder, ffmpeg: FFmpeg) -> VideoFiles:
     info = SourceInfo.load(files.root)
     layout = frame_layout(info, settings)
     return VideoFiles(source=source, base_stream=files.base_stream, info=info, layout=layout, ffmpeg=ffmpeg)
-
-
-def _trained(files: WorkFolder, groups: GroupPlan) -> list[TrainedNetwork]:
-    """The networks of all trainings, by number."""
-    networks = {
-        number: network
-        for training in groups.trainings
-        for number, network in TrainedNetworks.load(files.training(training.number)).networks.items()
-    }
-    return [networks[number] for number in range(groups.network_count)]

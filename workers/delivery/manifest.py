@@ -1,140 +1,100 @@
-"""Put the parts of a bundle together: the low-resolution stream, a decoder on the delivered files, the manifest."""
+"""The manifest of a bundle: first without quality, so that the bundle can be opened and measured, then whole."""
 
 from __future__ import annotations
 
 import platform
-import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from core.presets import EncodingSettings
 from models.general import general_network_sha256
-from stdo.bundle.manifest import (
-    BaseStream,
-    FileEntry,
-    Manifest,
-    Network,
-    PatchGrid,
-    PatchIndex,
-    Picture,
-    Provenance,
-    Quality,
-)
-from stdo.bundle.patch_index import decode_segment
-from stdo.decoder.upscale import OnnxUpscaler
+from stdo.bundle.bundle import open_bundle
+from stdo.bundle.manifest import FORMAT_VERSION, FileEntry, Manifest, Provenance, Quality
+from stdo.bundle.manifest_reader import MANIFEST_NAME
+from stdo.bundle.manifest_writer import manifest_bytes
 from workers.base_stream.encode import EncodedBaseStream
-from workers.base_stream.frame_pairs import patch_grid
-from workers.delivery.export import file_entry, network_bytes
-from workers.delivery.measure import Decoder, Evaluation
-from workers.source.probe import SourceInfo
-from workers.training.trained_network import TrainedNetwork
-from workers.work_folder import WorkFolder
+from workers.base_stream.frame_pairs import VideoFiles
+from workers.delivery.export import ExportedFiles
+from workers.delivery.measure import Measurement
+from workers.delivery.networks import JobNetworks
 
 
-def copy_base_stream(files: WorkFolder, base_stream: EncodedBaseStream) -> BaseStream:
-    """Put the low-resolution stream into the bundle's folder."""
-    path = files.bundle / "base.mp4"
-    shutil.copyfile(files.base_stream, path)
-    return BaseStream(
-        **file_entry(files.bundle, path).model_dump(),
-        codec=base_stream.codec,
-        lossless=base_stream.lossless,
-        audio_codec=base_stream.audio_codec,
-    )
+@dataclass(frozen=True, kw_only=True)
+class BundleName:
+    """What a bundle is known by. Nothing else in it depends on when, and for whom, it was made."""
 
-
-def delivered_decoder(
-    bundle: Path,
-    networks: Sequence[Network],
-    patch_index: PatchIndex,
-    trained: Sequence[TrainedNetwork],
-    settings: EncodingSettings,
-    *,
-    picture: Picture,
-    grid: PatchGrid,
-) -> Decoder:
-    """What a client decodes with, from the files in the bundle's folder."""
-    delivered = [(bundle / network.path).read_bytes() for network in networks]
-    exact = [network_bytes(network, settings, precision="fp32") for network in trained]
-    index = [
-        decode_segment(
-            (bundle / segment.path).read_bytes(),
-            frame_count=segment.frame_count,
-            patch_count=grid.rows * grid.columns,
-        )
-        for segment in patch_index.segments
-    ]
-    return Decoder(
-        picture=picture,
-        grid=grid,
-        network_of_patch=np.concatenate(index),
-        delivered=[_upscaler(model, settings) for model in delivered],
-        exact=[_upscaler(model, settings) for model in exact],
-    )
+    bundle_id: str
+    created_at: datetime
 
 
 def assemble_manifest(
-    *,
-    bundle_id: str,
-    created_at: datetime,
-    info: SourceInfo,
-    settings: EncodingSettings,
-    base_stream: BaseStream,
-    networks: tuple[Network, ...],
-    patch_index: PatchIndex,
-    evaluation: Evaluation,
-    quality_files: tuple[FileEntry, ...],
-    device: str,
-    torch_version: str,
-    ffmpeg_version: str,
+    exported: ExportedFiles,
+    video: VideoFiles,
+    networks: JobNetworks,
+    base_stream: EncodedBaseStream,
+    name: BundleName,
 ) -> Manifest:
-    """The manifest of a bundle whose files are all written.
-
-    Args:
-        device, torch_version: what the networks were trained on and with.
-        ffmpeg_version: of the program that encoded the low-resolution stream.
-    """
-    picture = info.picture(settings.scale)
+    """The manifest without quality."""
+    settings, layout = networks.settings, video.layout
     return Manifest(
-        bundle_id=bundle_id,
-        created_at=created_at,
-        source=info.source,
-        picture=picture,
-        patch_grid=patch_grid(picture, settings),
-        base_stream=base_stream,
-        networks=networks,
-        patch_index=patch_index,
-        quality=Quality(
-            restored=evaluation.quality("restored"),
-            bicubic=evaluation.quality("bicubic"),
-            lanczos=evaluation.quality("lanczos"),
-            f0=evaluation.quality("f0"),
-            precision_loss=evaluation.precision_loss,
-            files=quality_files,
-        ),
+        format="stdo-bundle",
+        format_version=FORMAT_VERSION,
+        bundle_id=name.bundle_id,
+        created_at=name.created_at,
+        picture=layout.picture,
+        patch_grid=layout.grid,
+        base_stream=exported.base_stream,
+        segments=exported.segments,
+        playlist=exported.playlist,
+        networks=exported.networks,
+        patch_index=exported.patch_index,
+        source=video.info.source,
         provenance=Provenance(
             method=settings.method,
             settings=settings.model_dump(mode="json"),
-            software=_software(settings, torch_version=torch_version, ffmpeg_version=ffmpeg_version),
-            device=device,
+            software=_software(settings, torch_versions=networks.torch_versions, ffmpeg_version=base_stream.ffmpeg_version),
+            device=networks.devices,
         ),
     )
 
 
-def _upscaler(model: bytes, settings: EncodingSettings) -> OnnxUpscaler:
-    # One thread each: frames are restored side by side (workers.training.frame_threads).
-    return OnnxUpscaler(model, scale=settings.scale, channels=settings.training.channels, threads=1)
+def with_quality(manifest: Manifest, measurement: Measurement, reports: tuple[FileEntry, ...]) -> Manifest:
+    """The whole manifest."""
+    quality = Quality(
+        bit_depth=measurement.layout.picture.bit_depth,
+        frames_measured=len(measurement.frames),
+        restored=measurement.quality("restored"),
+        bicubic=measurement.quality("bicubic"),
+        lanczos=measurement.quality("lanczos"),
+        f0=measurement.quality("f0"),
+        precision_loss=measurement.precision_loss,
+        files=reports,
+    )
+    return manifest.model_copy(update={"quality": quality})
 
 
-def _software(settings: EncodingSettings, *, torch_version: str, ffmpeg_version: str) -> dict[str, str]:
+def write_manifest(bundle: Path, manifest: Manifest) -> Manifest:
+    """Write it beside its files, and read it back as every client does.
+
+    Returns:
+        What a client reads.
+
+    Raises:
+        StdoError: manifest and segment table break a rule of the format.
+    """
+    (bundle / MANIFEST_NAME).write_bytes(manifest_bytes(manifest))
+    with open_bundle(bundle) as opened:
+        assert opened.segments
+        return opened.manifest
+
+
+def _software(settings: EncodingSettings, *, torch_versions: str, ffmpeg_version: str) -> dict[str, str]:
     """Versions: of what made the stream and the networks where that was done, else of this machine."""
     return {
         **{name: version(name) for name in ("stdo", "onnxruntime", "numpy")},
-        "torch": torch_version,
+        "torch": torch_versions,
         "python": platform.python_version(),
         "ffmpeg": ffmpeg_version,
         "general_network": general_network_sha256(settings.general_network, settings.scale),

@@ -1,90 +1,79 @@
-"""The bundle's quality/ folder: what was measured, in full. Nothing here is needed by a decoder.
+"""The bundle's quality/ folder: what was measured, for people. Nothing here is needed by a decoder.
 
-report.json        figures of the whole video, of each patch index segment, and of each frame
-patch_errors.npz   `f0` and `restored`: (frames, rows * columns) float32, mean squared error of each patch over
-                   R'G'B', 8 bit, patches in raster order (a NumPy archive without pickled objects)
-f0_heatmap.png, restored_heatmap.png
-                   PSNR of each patch in the frame where the restored picture gains most over f0
+report.json        figures of the whole video, and of each segment with measured frames
+patch_errors.bin   the error of each patch of each measured frame (stdo.bundle.patch_errors)
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from stdo.bundle.manifest import FileEntry, PatchGrid, PatchIndexSegment, Picture
+from stdo.bundle.bundle import Bundle
+from stdo.bundle.manifest import FileEntry
+from stdo.bundle.patch_errors import PATCH_ERRORS_NAME, MeasuredSegment, encode_measured_segment
 from workers.delivery.export import file_entry
-from workers.delivery.heatmaps import draw_heatmap, patch_psnr
-from workers.delivery.measure import VARIANTS, Evaluation
-from workers.training.score import PatchScores
+from workers.delivery.measure import VARIANTS, Measurement
+
+_REPORT_NAME = "quality/report.json"
 
 
-def write_quality_files(
-    bundle: Path,
-    *,
-    evaluation: Evaluation,
-    scores: PatchScores,
-    segments: tuple[PatchIndexSegment, ...],
-    picture: Picture,
-    grid: PatchGrid,
-) -> tuple[FileEntry, ...]:
+@dataclass(frozen=True, kw_only=True)
+class _MeasuredPart:
+    """A segment, and the places of its frames among the measured ones."""
+
+    frames: range
+    places: slice
+
+
+def write_reports(folder: Path, bundle: Bundle, measurement: Measurement) -> tuple[FileEntry, ...]:
     """Write quality/ into the bundle's folder."""
-    folder = bundle / "quality"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(_report(evaluation, segments), indent=1))
-    np.savez_compressed(folder / "patch_errors.npz", f0=scores.mse, restored=evaluation.restored_mse)
-    _draw_heatmaps(folder, evaluation, scores, picture=picture, grid=grid)
-    return tuple(file_entry(bundle, path) for path in sorted(folder.iterdir()))
+    report, patch_errors = folder / _REPORT_NAME, folder / PATCH_ERRORS_NAME
+    report.parent.mkdir(exist_ok=True)
+    parts = list(_measured_parts(bundle, measurement))
+    report.write_text(json.dumps(_report(measurement, parts), indent=1))
+    with patch_errors.open("wb") as file:
+        file.writelines(_coded(measurement, part) for part in parts)
+    return file_entry(folder, report), file_entry(folder, patch_errors)
 
 
-def _report(evaluation: Evaluation, segments: tuple[PatchIndexSegment, ...]) -> dict[str, Any]:
-    frame_count = len(evaluation.restored_mse)
+def _measured_parts(bundle: Bundle, measurement: Measurement) -> Iterator[_MeasuredPart]:
+    for segment in bundle.segments:
+        frames = bundle.segment_frames(segment)
+        start, end = measurement.frames.searchsorted([frames.start, frames.stop]).tolist()
+        if start < end:
+            yield _MeasuredPart(frames=frames, places=slice(start, end))
+
+
+def _report(measurement: Measurement, parts: list[_MeasuredPart]) -> dict[str, Any]:
     return {
-        "video": _figures(evaluation, slice(None)),
-        "precision_loss": evaluation.precision_loss.model_dump(),
-        "heatmap_frame": evaluation.best_frame.number,
+        "frames_measured": len(measurement.frames),
+        "video": _figures(measurement, slice(None)),
+        "precision_loss": measurement.precision_loss.model_dump(),
         "segments": [
             {
-                "first_frame": segment.first_frame,
-                "frame_count": segment.frame_count,
-                **_figures(evaluation, slice(segment.first_frame, segment.first_frame + segment.frame_count)),
+                "first_frame": part.frames.start,
+                "frame_count": len(part.frames),
+                "frames_measured": part.places.stop - part.places.start,
+                **_figures(measurement, part.places),
             }
-            for segment in segments
+            for part in parts
         ],
-        "frames": [_frame_figures(evaluation, number) for number in range(frame_count)],
     }
 
 
-def _figures(evaluation: Evaluation, frames: slice) -> dict[str, Any]:
-    return {variant: evaluation.quality(variant, frames).model_dump() for variant in VARIANTS}
+def _figures(measurement: Measurement, places: slice) -> dict[str, Any]:
+    return {variant: measurement.quality(variant, places).model_dump() for variant in VARIANTS}
 
 
-def _frame_figures(evaluation: Evaluation, number: int) -> dict[str, Any]:
-    """PSNR and SSIM of one frame; null where there is no error."""
-    figures = {variant: evaluation.quality(variant, slice(number, number + 1)) for variant in VARIANTS}
-    return {
-        variant: {"psnr_y": quality.psnr_y, "psnr_rgb": quality.psnr_rgb, "ssim_y": quality.ssim_y}
-        for variant, quality in figures.items()
-    }
-
-
-def _draw_heatmaps(
-    folder: Path, evaluation: Evaluation, scores: PatchScores, *, picture: Picture, grid: PatchGrid
-) -> None:
-    shown = evaluation.best_frame
-    f0, restored = patch_psnr(scores.mse[shown.number]), patch_psnr(evaluation.restored_mse[shown.number])
-    # One scale for both, so that the same colour means the same error.
-    limits = (float(min(f0.min(), restored.min())), float(max(f0.max(), restored.max())))
-    for name, what, psnr in (("f0", "General network f0", f0), ("restored", "Restored", restored)):
-        draw_heatmap(
-            folder / f"{name}_heatmap.png",
-            title=f"{what}, frame {shown.number}",
-            rgb=shown.rgb,
-            psnr=psnr,
-            limits=limits,
-            picture=picture,
-            grid=grid,
+def _coded(measurement: Measurement, part: _MeasuredPart) -> bytes:
+    return encode_measured_segment(
+        MeasuredSegment(
+            first_measured=part.places.start,
+            f0=measurement.f0_patches[part.places],
+            restored=measurement.restored_patches[part.places],
         )
+    )
