@@ -92,12 +92,12 @@ class Bundle:
         Raises:
             MalformedPatchIndexError: it can't be decoded, or names a network that isn't there.
         """
-        index, part = self.manifest.patch_index, segment.patch_index
+        index, grid, part = self.manifest.patch_index, self.manifest.patch_grid, segment.patch_index
         frame_count = len(self.segment_frames(segment))
-        if index is None or part is None:
+        if index is None or grid is None or part is None:
             return np.empty((frame_count, 0), np.uint8)
         numbers = decode_segment(
-            self._files.verified_bytes(index, part), frame_count=frame_count, patch_count=self.layout.patch_count
+            self._files.verified_bytes(index, part), frame_count=frame_count, patch_count=grid.patch_count
         )
         unknown = numbers[(numbers >= len(self.manifest.networks)) & (numbers != AS_DECODED)]
         if unknown.size:

@@ -51,6 +51,7 @@ class Variant:
     """Bits a second of the whole."""
     width: int
     height: int
+    """Of the base stream, as a player without networks shows it."""
     frame_rate: Fraction
     codecs: str
     """Of RFC 6381, for picture and sound."""
@@ -84,7 +85,7 @@ def media_playlist(
     for segment, seconds in zip(segments, durations, strict=True):
         part = segment.base_stream
         lines += [
-            # Once would do, but FFmpeg 9 then joins all segments behind a URL into one range, and plays the first alone.
+            # Once would do, but FFmpeg 9 then joins all segments behind a URL into one range and plays only the first.
             f'#EXT-X-MAP:URI="{uri}",BYTERANGE="{header_byte_count}@0"',
             f"#EXTINF:{float(seconds):.6f},",
             f"#EXT-X-BYTERANGE:{part.byte_count}@{part.offset}",
@@ -96,14 +97,14 @@ def media_playlist(
 def segment_durations(
     segments: Sequence[Segment], *, time_base: Fraction, duration_seconds: Fraction | float
 ) -> list[Fraction]:
-    """How long each segment is shown, in whole microseconds.
+    """How long each segment is shown, in whole microseconds and at least one.
 
     Times are rounded and not durations, so that what a player adds up stays right.
     """
     start = segments[0].time_ticks
     times = [(segment.time_ticks - start) * time_base for segment in segments]
     rounded = [round(time * _MICROSECONDS) for time in (*times, Fraction(duration_seconds))]
-    return [Fraction(after - before, _MICROSECONDS) for before, after in pairwise(rounded)]
+    return [Fraction(max(1, after - before), _MICROSECONDS) for before, after in pairwise(rounded)]
 
 
 def parse_media_playlist(text: str) -> MediaPlaylist:
