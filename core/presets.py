@@ -291,22 +291,24 @@ PRESETS: tuple[Preset, ...] = (
 
 
 class UnknownPresetError(ValueError):
-    """No recipe has this name."""
+    """No preset has this name."""
 
 
 def find_preset(name: str) -> Preset:
     """The preset called `name`. Raises UnknownPresetError."""
-    for recipe in PRESETS:
-        if recipe.name == name:
-            return recipe
-    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {', '.join(r.name for r in PRESETS)}")
+    for preset in PRESETS:
+        if preset.name == name:
+            return preset
+    raise UnknownPresetError(
+        f"there is no preset {name!r}; choose one of {', '.join(preset.name for preset in PRESETS)}"
+    )
 
 
 def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:
     """A preset with some settings changed; `overrides` has the shape of EncodingSettings, as far as it goes.
 
     Raises:
-        UnknownPresetError: no recipe has this name.
+        UnknownPresetError: no preset has this name.
         pydantic.ValidationError: a setting is unknown, out of range, or contradicts another.
     """
     base = find_preset(preset).settings.model_dump()

@@ -43,7 +43,7 @@ def record_end(session: Session, job: JobRow, part: PartRow, *, now: datetime) -
 def record_stop(session: Session, job: JobRow, part: PartRow, *, now: datetime) -> None:
     """Write down that nobody works on a part any more: the job shows another that runs, or none."""
     _close_stage(job, part, now)
-    part.stage_started_at = None
+    part.stage_started_at = part.speed = None
     parts = leases.parts_of_job(session, job.id)
     others = (other for other in parts if _works(other) and other.id != part.id)
     _show(job, parts, next(others, None), now)

@@ -14,12 +14,12 @@ import pytest
 from redis import Redis
 
 from core.errors import BrokerUnavailableError, SettingsError
-from core.outbox import TaskMessage
+from core.outbox import PartMessage
 from core.settings import Settings
 from core.task_queue import check_broker, make_celery, make_database, make_sender, queue_depth
 from core.valkey_server import prepare_valkey, valkey_url
 from tests import servers
-from tests.core.samples import new_job, new_video, part_id_of
+from tests.core.samples import encoded_job, new_video, part_id_of
 from tests.deployments import Deployment, settings_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,17 +74,18 @@ def messages(settings: Settings, queue: str) -> list[dict[str, object]]:
 
 
 class TestSending:
-    def test_a_message_names_the_task_and_nothing_else(self, deployment: Deployment) -> None:
+    def test_a_message_names_the_part_and_nothing_else(self, deployment: Deployment) -> None:
         part_id = part_id_of(deployment.database, new_video(deployment.database), "probe")
         (message,) = messages(deployment.settings, "cpu")
         assert message["content-type"] == "application/json"
-        assert message["headers"]["task"] == "stdo.probe_video"  # type: ignore[index]
+        assert message["headers"]["task"] == "stdo.probe"  # type: ignore[index]
         assert message["headers"]["argsrepr"] == repr([part_id])  # type: ignore[index]
         assert messages(deployment.settings, "gpu") == []
 
     def test_work_for_networks_goes_to_the_gpu_queue(self, deployment: Deployment) -> None:
-        new_job(deployment.database)
-        assert (queue_depth(deployment.settings, "cpu"), queue_depth(deployment.settings, "gpu")) == (1, 1)
+        encoded_job(deployment.database)
+        # The probe's and the encode's messages are there still; nobody has taken them up.
+        assert (queue_depth(deployment.settings, "cpu"), queue_depth(deployment.settings, "gpu")) == (2, 1)
 
     def test_without_a_broker_is_a_warning(self, without_broker: Settings, caplog: pytest.LogCaptureFixture) -> None:
         celery = make_celery(without_broker)
@@ -161,7 +162,7 @@ class TestConfiguration:
     def test_an_unknown_queue_is_refused(self, embedded_deployment: Deployment) -> None:
         send = make_sender(embedded_deployment.celery)
         with pytest.raises(Exception, match="tpu"):
-            send(TaskMessage(part_id="1", kind="probe", queue="tpu"))  # type: ignore[arg-type]
+            send(PartMessage(part_id="1", kind="probe", queue="tpu"))  # type: ignore[arg-type]
 
     def test_without_a_broker_there_is_no_application(self) -> None:
         with pytest.raises(SettingsError, match="STDO_REDIS_URL"):
