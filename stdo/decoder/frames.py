@@ -1,7 +1,7 @@
 """Frames and their colour: the 4:2:0 planes of a video, and R'G'B' (docs/FORMAT.md, section 6).
 
-Array shapes, here and everywhere: `B` batch, `C` channel, `H W` base stream, `h w` restored picture; R'G'B' is (h, w, 3),
-a plane (h, w). Samples are uint8 at 8 bits and uint16 at 10.
+Array shapes, here and everywhere: `B` batch, `C` channel, `H W` base stream, `h w` restored picture; R'G'B' is
+(h, w, 3), a plane (h, w). Samples are uint8 at 8 bits and uint16 at 10.
 
 The conversions are integer arithmetic, so that they give the same samples on every machine.
 """

@@ -1,7 +1,7 @@
 """The closed profile of ONNX that a bundle's networks keep to (docs/FORMAT.md, section 7.2).
 
-A network comes from anyone. It is checked here before ONNX Runtime sees it: there is nothing in it but the few operators
-below, and its memory and its work follow from the size of its input.
+A network comes from anyone. It is checked here before ONNX Runtime sees it: there is nothing in it but the few
+operators below, and its memory and its work follow from the size of its input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Enlarge planes with a plain filter, in integers that give the same samples everywhere (docs/FORMAT.md, section 6.3)."""
+"""Enlarge planes with a plain filter, in integers that give the same samples everywhere.
+
+docs/FORMAT.md, section 6.3.
+"""
 
 from __future__ import annotations
 

@@ -106,3 +106,9 @@ def flip_a_bit(path: Path, place: int | None = None) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if place is None else place] ^= 1
     path.write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def base_manifest(built_bundle: Path) -> bytes:
+    """The manifest of the bundle."""
+    return (built_bundle / "manifest.json").read_bytes()
