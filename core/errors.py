@@ -155,7 +155,7 @@ class IdempotencyKeyReusedError(ServiceError):
 
 
 class RequestAnsweredMeanwhileError(ConflictError):
-    """Of two requests with one Idempotency-Key that ran at the same time, this is the slower one. It changed nothing."""
+    """The slower one of two requests with one Idempotency-Key that ran at the same time. It changed nothing."""
 
     slug = "request-answered-meanwhile"
     title = "The same request was answered meanwhile"
@@ -212,13 +212,13 @@ class DatabaseUnavailableError(ServiceError):
 
 
 class LeaseLostError(ServiceError):
-    """The task belongs to somebody else by now: whatever this worker still writes is refused."""
+    """The part belongs to somebody else by now: whatever this worker still writes is refused."""
 
     slug = "lease-lost"
-    title = "The task was taken back"
+    title = "The part was taken back"
     category = ErrorCategory.CONFLICT
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, part_id: str) -> None:
         super().__init__(
-            f"Task {task_id} is no longer held under this lease. Stop working on it; nothing was recorded."
+            f"Part {part_id} is no longer held under this lease. Stop working on it; nothing was recorded."
         )

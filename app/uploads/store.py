@@ -16,6 +16,7 @@ from app.uploads.receive import Upload
 from core.callers import Caller
 from core.clock import utc_now
 from core.jobs import videos
+from core.storage.keys import source_key, video_prefix
 from core.tables import VideoRow, new_id
 
 
@@ -27,7 +28,7 @@ def new_video(services: Services, caller: Caller, upload: Upload) -> Iterator[tu
     """
     video_id = new_id()
     try:
-        services.store.put_file(videos.source_key(video_id), upload.path)
+        services.store.put_file(source_key(video_id), upload.path)
         with services.database.transaction() as session:
             row = videos.create(
                 session,
@@ -40,7 +41,7 @@ def new_video(services: Services, caller: Caller, upload: Upload) -> Iterator[tu
             )
             yield session, row
     except BaseException:
-        services.store.delete_prefix(videos.video_prefix(video_id))
+        services.store.delete_prefix(video_prefix(video_id))
         raise
 
 

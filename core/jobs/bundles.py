@@ -21,7 +21,7 @@ class PublishedBundle:
     """A bundle whose objects are all in the store."""
 
     prefix: str
-    """From bundle_prefix()."""
+    """From core.storage.keys.bundle_prefix()."""
     manifest: Manifest
     manifest_file: FileEntry
     """Byte count and SHA-256 of manifest.json itself."""
@@ -34,14 +34,6 @@ class BundleFile:
     key: str
     byte_count: int
     sha256: str
-
-
-def bundle_prefix(job_id: str, attempt: int) -> str:
-    """Where an attempt to finish a job puts its bundle. No two attempts use it at the same time.
-
-    What is published never changes: it is the last attempt's.
-    """
-    return f"bundles/{job_id}/{attempt}/"
 
 
 def add(session: Session, job_id: str, bundle: PublishedBundle, *, now: datetime) -> None:
@@ -61,6 +53,8 @@ def add(session: Session, job_id: str, bundle: PublishedBundle, *, now: datetime
 
 def _quality_by_method(manifest: Manifest) -> dict[str, dict[str, float | None]]:
     quality = manifest.quality
+    if quality is None:
+        return {}
     methods: Mapping[str, PictureQuality] = {
         "restored": quality.restored,
         "bicubic": quality.bicubic,

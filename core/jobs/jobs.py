@@ -1,4 +1,4 @@
-"""Jobs: creation, look-up, deletion, and what the API says of them. `core.jobs.job_states` runs their lives."""
+"""Jobs: creation, look-up, deletion, and what the API says of them. `core.jobs.job_states` has their lives."""
 
 from __future__ import annotations
 
@@ -9,34 +9,23 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.callers import Caller
-from core.errors import JobActiveError, JobNotFoundError, VideoNotFoundError, VideoRefusedError
-from core.jobs import bundles, events, job_states, paging
+from core.errors import JobActiveError, JobNotFoundError, VideoRefusedError
+from core.jobs import bundles, events, job_flow, paging, videos
 from core.presets import EncodingSettings
-from core.tables import BundleRow, JobRow, VideoRow, new_id
+from core.storage.keys import job_prefixes
+from core.tables import BundleRow, JobRow, new_id
 from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Job, JobState, Page
-
-
-def work_key(job_id: str, name: str) -> str:
-    """Where a file that passes between a job's tasks lies in the object store."""
-    return f"jobs/{job_id}/work/{name}"
-
-
-def job_prefixes(job_id: str) -> tuple[str, ...]:
-    """Where all objects of a job lie, its bundle's included."""
-    return (f"jobs/{job_id}/", f"bundles/{job_id}/")
 
 
 def create(
     session: Session, caller: Caller, *, video_id: str, preset: str, settings: EncodingSettings, now: datetime
 ) -> JobRow:
-    """A new, queued job. The video need not have been probed yet.
+    """A new, queued job. It begins once the video was probed, by the newest version of the probe.
 
-    Raises: VideoNotFoundError; VideoRefusedError where a probe has found that it can't be encoded.
+    Raises: VideoNotFoundError; VideoRefusedError where that version has found that the video can't be encoded.
     """
-    video = session.get(VideoRow, video_id, with_for_update=True)
-    if video is None or video.tenant != caller.tenant:
-        raise VideoNotFoundError(video_id)
-    if video.refusal is not None:
+    video = videos.get(session, caller, video_id, lock=True)
+    if video.refusal is not None and not job_flow.has_outdated_probe(video):
         raise VideoRefusedError(video_id, Failure.model_validate(video.refusal).detail)
     job = JobRow(
         id=new_id(),
@@ -50,7 +39,7 @@ def create(
         stage_seconds={},
         last_event=0,
     )
-    job_states.start(session, job, now=now)
+    job_flow.start(session, job, video, now=now)
     return job
 
 

@@ -9,21 +9,11 @@ from sqlalchemy.orm import Session
 
 from core.callers import Caller
 from core.errors import VideoInUseError, VideoNotFoundError
-from core.jobs import leases, paging
-from core.jobs.jobs import job_prefixes
+from core.jobs import job_flow, paging
+from core.storage.keys import job_prefixes, video_prefix
 from core.tables import JobRow, VideoRow, new_id
 from stdo.bundle.manifest import Source
 from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Page, Video, VideoState
-
-
-def source_key(video_id: str) -> str:
-    """Where a video's bytes lie in the object store."""
-    return f"{video_prefix(video_id)}source"
-
-
-def video_prefix(video_id: str) -> str:
-    """Where all objects of a video lie."""
-    return f"videos/{video_id}/"
 
 
 def create(
@@ -51,7 +41,7 @@ def create(
     )
     session.add(video)
     session.flush()
-    leases.add_task(session, "probe_video", video_id=video.id, job_id=None, now=now)
+    job_flow.add_probe(session, video, now=now)
     return video
 
 

@@ -48,6 +48,8 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('source', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('refusal', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('probe_version', sa.Integer(), nullable=True),
+    sa.Column('probe_prefix', sa.Text(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_videos'))
     )
     with op.batch_alter_table('videos', schema=None) as batch_op:
@@ -60,11 +62,13 @@ def upgrade() -> None:
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('preset', sa.Text(), nullable=False),
     sa.Column('settings', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('probe_prefix', sa.Text(), nullable=True),
     sa.Column('cancel_requested', sa.Boolean(), nullable=False),
     sa.Column('failure', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('swept_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('stage', sa.String(length=32), nullable=True),
     sa.Column('progress', sa.Double(), nullable=False),
     sa.Column('stage_done', sa.BigInteger(), nullable=True),
@@ -109,13 +113,15 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['job_id'], ['jobs.id'], name=op.f('fk_events_job_id_jobs'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('job_id', 'number', name=op.f('pk_events'))
     )
-    op.create_table('tasks',
+    op.create_table('parts',
     sa.Column('id', sa.String(length=32), nullable=False),
     sa.Column('kind', sa.String(length=32), nullable=False),
     sa.Column('queue', sa.String(length=32), nullable=False),
     sa.Column('video_id', sa.String(length=32), nullable=False),
     sa.Column('job_id', sa.String(length=32), nullable=True),
-    sa.Column('network_number', sa.Integer(), nullable=True),
+    sa.Column('training_number', sa.Integer(), nullable=True),
+    sa.Column('needs', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('makes', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
@@ -132,26 +138,26 @@ def upgrade() -> None:
     sa.Column('stage_unit', sa.String(length=32), nullable=True),
     sa.Column('progressed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('speed', sa.Double(), nullable=True),
-    sa.ForeignKeyConstraint(['job_id'], ['jobs.id'], name=op.f('fk_tasks_job_id_jobs'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['video_id'], ['videos.id'], name=op.f('fk_tasks_video_id_videos'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_tasks'))
+    sa.ForeignKeyConstraint(['job_id'], ['jobs.id'], name=op.f('fk_parts_job_id_jobs'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['video_id'], ['videos.id'], name=op.f('fk_parts_video_id_videos'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_parts'))
     )
-    with op.batch_alter_table('tasks', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_tasks_job_id'), ['job_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_tasks_state_lease_expires_at'), ['state', 'lease_expires_at'], unique=False)
-        batch_op.create_index(batch_op.f('ix_tasks_state_queue'), ['state', 'queue'], unique=False)
-        batch_op.create_index(batch_op.f('ix_tasks_video_id'), ['video_id'], unique=False)
+    with op.batch_alter_table('parts', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_parts_job_id'), ['job_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_parts_state_lease_expires_at'), ['state', 'lease_expires_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_parts_state_queue'), ['state', 'queue'], unique=False)
+        batch_op.create_index(batch_op.f('ix_parts_video_id'), ['video_id'], unique=False)
 
 
 
 def downgrade() -> None:
-    with op.batch_alter_table('tasks', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_tasks_video_id'))
-        batch_op.drop_index(batch_op.f('ix_tasks_state_queue'))
-        batch_op.drop_index(batch_op.f('ix_tasks_state_lease_expires_at'))
-        batch_op.drop_index(batch_op.f('ix_tasks_job_id'))
+    with op.batch_alter_table('parts', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_parts_video_id'))
+        batch_op.drop_index(batch_op.f('ix_parts_state_queue'))
+        batch_op.drop_index(batch_op.f('ix_parts_state_lease_expires_at'))
+        batch_op.drop_index(batch_op.f('ix_parts_job_id'))
 
-    op.drop_table('tasks')
+    op.drop_table('parts')
     op.drop_table('events')
     op.drop_table('bundles')
     with op.batch_alter_table('jobs', schema=None) as batch_op:

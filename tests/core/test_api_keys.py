@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from core import api_keys
 from core.api_keys import NewApiKey
+from core.callers import LOCAL_CALLER
 from core.errors import ApiKeyNotFoundError, InvalidApiKeyError
 from core.tables import ApiKeyRow
 from tests.core.samples import NOON, after
@@ -15,7 +16,7 @@ from tests.deployments import Deployment
 
 def create(deployment: Deployment, name: str = "laptop") -> NewApiKey:
     with deployment.database.transaction() as session:
-        return api_keys.create(session, name=name, now=NOON)
+        return api_keys.create(session, LOCAL_CALLER, name=name, now=NOON)
 
 
 def authenticate(deployment: Deployment, secret: str, now: datetime = NOON) -> ApiKeyRow:
@@ -50,7 +51,7 @@ def test_anything_else_does_not(deployment: Deployment, secret: str) -> None:
 def test_the_stored_hash_does_not(deployment: Deployment) -> None:
     create(deployment)
     with deployment.database.snapshot() as session:
-        (row,) = api_keys.list_all(session)
+        (row,) = api_keys.list_all(session, LOCAL_CALLER)
     with pytest.raises(InvalidApiKeyError):
         authenticate(deployment, row.secret_sha256)
 
@@ -59,18 +60,18 @@ def test_a_revoked_key_does_not(deployment: Deployment) -> None:
     key, other = create(deployment), create(deployment, "server")
     for seconds in (1, 2):
         with deployment.database.transaction() as session:
-            api_keys.revoke(session, key.id, now=after(seconds))
+            api_keys.revoke(session, LOCAL_CALLER, key.id, now=after(seconds))
     with pytest.raises(InvalidApiKeyError):
         authenticate(deployment, key.secret)
     assert authenticate(deployment, other.secret)
     with deployment.database.snapshot() as session:
-        revoked = {row.name: row.revoked_at for row in api_keys.list_all(session)}
+        revoked = {row.name: row.revoked_at for row in api_keys.list_all(session, LOCAL_CALLER)}
     assert revoked == {"laptop": after(1), "server": None}
 
 
 def test_revoking_no_key(deployment: Deployment) -> None:
     with pytest.raises(ApiKeyNotFoundError), deployment.database.transaction() as session:
-        api_keys.revoke(session, "0" * 32, now=NOON)
+        api_keys.revoke(session, LOCAL_CALLER, "0" * 32, now=NOON)
 
 
 def test_use_is_noted_once_a_minute(deployment: Deployment) -> None:

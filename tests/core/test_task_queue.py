@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.task_queue import check_broker, make_celery, make_database, make_sender, queue_depth
 from core.valkey_server import prepare_valkey, valkey_url
 from tests import servers
-from tests.core.samples import new_job, new_video, task_id_of
+from tests.core.samples import new_job, new_video, part_id_of
 from tests.deployments import Deployment, settings_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,12 +32,12 @@ from core.task_queue import TASK_NAMES, make_celery
 celery = make_celery(load_settings())
 folder = Path(sys.argv[1])
 
-@celery.task(name=TASK_NAMES["probe_video"])
-def probe(task_id):
-    (folder / f"started-{task_id}").touch()
+@celery.task(name=TASK_NAMES["probe"])
+def probe(part_id):
+    (folder / f"started-{part_id}").touch()
     while not (folder / "go").exists():
         time.sleep(0.02)
-    (folder / f"ended-{task_id}").touch()
+    (folder / f"ended-{part_id}").touch()
 
 celery.worker_main(["worker", "--pool", "threads", "--concurrency", "1", "--queues", "cpu", "--loglevel", "WARNING",
                     "--without-gossip", "--without-mingle", "--without-heartbeat"])
@@ -75,11 +75,11 @@ def messages(settings: Settings, queue: str) -> list[dict[str, object]]:
 
 class TestSending:
     def test_a_message_names_the_task_and_nothing_else(self, deployment: Deployment) -> None:
-        task_id = task_id_of(deployment.database, new_video(deployment.database), "probe_video")
+        part_id = part_id_of(deployment.database, new_video(deployment.database), "probe")
         (message,) = messages(deployment.settings, "cpu")
         assert message["content-type"] == "application/json"
         assert message["headers"]["task"] == "stdo.probe_video"  # type: ignore[index]
-        assert message["headers"]["argsrepr"] == repr([task_id])  # type: ignore[index]
+        assert message["headers"]["argsrepr"] == repr([part_id])  # type: ignore[index]
         assert messages(deployment.settings, "gpu") == []
 
     def test_work_for_networks_goes_to_the_gpu_queue(self, deployment: Deployment) -> None:
@@ -94,7 +94,7 @@ class TestSending:
             video_id = new_video(database)
         assert time.monotonic() - began < 5
         assert "was not sent; it will be sent again" in caplog.text
-        assert task_id_of(database, video_id, "probe_video") in caplog.text
+        assert part_id_of(database, video_id, "probe") in caplog.text
         database.close()
         celery.close()
 
@@ -129,7 +129,7 @@ class TestWorker:
     def test_takes_one_message_at_a_time_and_forgets_it(self, embedded_deployment: Deployment, tmp_path: Path) -> None:
         """With the early acknowledgement, a worker that dies takes one message with it, and no more."""
         database, settings = embedded_deployment.database, embedded_deployment.settings
-        first, second = (task_id_of(database, new_video(database), "probe_video") for _ in range(2))
+        first, second = (part_id_of(database, new_video(database), "probe") for _ in range(2))
         assert queue_depth(settings, "cpu") == 2
         with worker(embedded_deployment, tmp_path) as process:
             wait_until(lambda: (tmp_path / f"started-{first}").exists())
@@ -161,7 +161,7 @@ class TestConfiguration:
     def test_an_unknown_queue_is_refused(self, embedded_deployment: Deployment) -> None:
         send = make_sender(embedded_deployment.celery)
         with pytest.raises(Exception, match="tpu"):
-            send(TaskMessage(task_id="1", kind="probe_video", queue="tpu"))  # type: ignore[arg-type]
+            send(TaskMessage(part_id="1", kind="probe", queue="tpu"))  # type: ignore[arg-type]
 
     def test_without_a_broker_there_is_no_application(self) -> None:
         with pytest.raises(SettingsError, match="STDO_REDIS_URL"):

@@ -2,25 +2,26 @@ from __future__ import annotations
 
 import pytest
 
+from core.callers import LOCAL_CALLER
 from core.errors import BundleFileNotFoundError, BundleNotReadyError, JobNotFoundError
 from core.jobs import bundles
 from core.jobs.bundles import BundleFile
-from core.jobs.claims import Finished, Trained
+from core.jobs.claims import Finished, Made
 from tests.core.samples import claim, new_job, sample_bundle, succeed, training_job
 from tests.deployments import Deployment
 
 
 def find(deployment: Deployment, job_id: str, path: str) -> BundleFile:
     with deployment.database.snapshot() as session:
-        return bundles.find_file(session, job_id, path)
+        return bundles.find_file(session, LOCAL_CALLER, job_id, path)
 
 
 @pytest.fixture
 def job_id(deployment: Deployment) -> str:
     database = deployment.database
-    made = training_job(database, network_count=1)
-    succeed(database, claim(database, made, "train_network", 0), Trained())
-    succeed(database, claim(database, made, "finish_job"), Finished(bundle=sample_bundle(made, attempt=2)))
+    made = training_job(database, training_count=1)
+    succeed(database, claim(database, made, "train", 0), Made())
+    succeed(database, claim(database, made, "finish"), Finished(bundle=sample_bundle(made, attempt=2)))
     return made
 
 

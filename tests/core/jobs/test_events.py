@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from core.callers import LOCAL_CALLER
 from core.jobs import events, job_states
 from core.jobs.progress import StageReport
 from stdo.service.resources import JobEvent, StageProgress
@@ -9,13 +10,13 @@ from tests.deployments import Deployment
 
 def history(deployment: Deployment, job_id: str, last_id: int = 0, limit: int = 1000) -> list[JobEvent]:
     with deployment.database.snapshot() as session:
-        return events.list_after(session, job_id, last_id, limit=limit)
+        return events.list_after(session, LOCAL_CALLER, job_id, last_id, limit=limit)
 
 
 def preparing(deployment: Deployment) -> tuple[str, list[tuple[float, str, int]]]:
     """A job with five reports: three within a second, one second later another, and a new stage at once after it."""
     job_id = new_job(deployment.database)
-    held = claim(deployment.database, job_id, "prepare_job")
+    held = claim(deployment.database, job_id, "encode")
     reports = [(10.0, "score", 0), (10.4, "score", 1), (10.9, "score", 2), (11.0, "score", 3), (11.1, "groups", 0)]
     for seconds, stage, done in reports:
         report = StageReport(stage=stage, done=done, total=10, unit="frames")  # type: ignore[arg-type]
@@ -63,10 +64,10 @@ def test_each_job_counts_for_itself(deployment: Deployment) -> None:
 def test_a_second_attempt_is_told(deployment: Deployment) -> None:
     database = deployment.database
     job_id = new_job(database)
-    claim(database, job_id, "prepare_job")
+    claim(database, job_id, "encode")
     with database.transaction() as session:
         job_states.reap(session, now=after(100), max_attempts=2)
-    claim(database, job_id, "prepare_job", seconds=101)
+    claim(database, job_id, "encode", seconds=101)
     assert [event.message for event in history(deployment, job_id)] == [
         None,
         None,

@@ -7,16 +7,16 @@ from redis import Redis
 from core.errors import ObjectStoreUnavailableError
 from core.jobs import job_states
 from core.jobs.claims import Prepared
-from core.jobs.housekeeping import SWEEP_AFTER, Housekept, housekeep
-from core.jobs.jobs import work_key
+from core.jobs.housekeeping import SWEEP_AFTER, HousekeepingResult, housekeep
+from core.storage.keys import work_key
 from core.storage.local_store import LocalObjectStore
 from core.task_queue import queue_depth
 from stdo.service.resources import Failure
-from tests.core.samples import MAX_ATTEMPTS, after, cancel, claim, load_task, new_job, new_video, succeed, task_id_of
+from tests.core.samples import MAX_ATTEMPTS, after, cancel, claim, load_part, new_job, new_video, part_id_of, succeed
 from tests.deployments import Deployment, settings_of
 
 
-def keep(deployment: Deployment, seconds: float) -> Housekept:
+def keep(deployment: Deployment, seconds: float) -> HousekeepingResult:
     return housekeep(deployment.database, deployment.store, deployment.settings, now=after(seconds))
 
 
@@ -34,8 +34,8 @@ def test_what_the_broker_lost_is_sent_again(deployment: Deployment) -> None:
     assert depths(deployment) == (1, 1)
     lose_all_messages(deployment)
     # Not at once: a worker may just be taking it up.
-    assert keep(deployment, 29) == Housekept(reaped=0, resent=0)
-    assert keep(deployment, 31) == Housekept(reaped=0, resent=2)
+    assert keep(deployment, 29) == HousekeepingResult(reaped=0, resent=0)
+    assert keep(deployment, 31) == HousekeepingResult(reaped=0, resent=2)
     assert depths(deployment) == (1, 1)
 
 
@@ -43,14 +43,14 @@ def test_what_waits_for_busy_workers_is_not(deployment: Deployment) -> None:
     for _ in range(3):
         new_video(deployment.database)
     for seconds in (100, 200, 300):
-        assert keep(deployment, seconds) == Housekept(reaped=0, resent=0)
+        assert keep(deployment, seconds) == HousekeepingResult(reaped=0, resent=0)
     assert depths(deployment) == (3, 0)
 
 
 def test_what_was_claimed_is_not(deployment: Deployment) -> None:
     database = deployment.database
     job_id = new_job(database)
-    claim(database, job_id, "prepare_job")
+    claim(database, job_id, "encode")
     lose_all_messages(deployment)
     assert keep(deployment, 50).resent == 1
     assert depths(deployment) == (1, 0)
@@ -59,19 +59,19 @@ def test_what_was_claimed_is_not(deployment: Deployment) -> None:
 def test_what_a_silent_worker_held_is_taken_back_and_sent(deployment: Deployment) -> None:
     database = deployment.database
     job_id = new_job(database)
-    held = claim(database, job_id, "prepare_job")
+    held = claim(database, job_id, "encode")
     lose_all_messages(deployment)
-    assert keep(deployment, 61) == Housekept(reaped=1, resent=1)
+    assert keep(deployment, 61) == HousekeepingResult(reaped=1, resent=1)
     assert depths(deployment) == (1, 1)
-    again = claim(database, job_id, "prepare_job", seconds=62)
-    assert (again.task_id, again.attempt) == (held.task_id, 2)
-    succeed(database, again, Prepared(network_count=1), seconds=63)
+    again = claim(database, job_id, "encode", seconds=62)
+    assert (again.part_id, again.attempt) == (held.part_id, 2)
+    succeed(database, again, Prepared(training_count=1), seconds=63)
 
 
 def test_after_a_pause_it_is_sent(deployment: Deployment) -> None:
     database = deployment.database
     job_id = new_job(database)
-    held = claim(database, job_id, "prepare_job")
+    held = claim(database, job_id, "encode")
     lose_all_messages(deployment)
     failure = Failure(type="store", title="The store is away", detail="no answer")
     with database.transaction() as session:
@@ -83,24 +83,26 @@ def test_after_a_pause_it_is_sent(deployment: Deployment) -> None:
     assert depths(deployment) == (1, 0)
     assert keep(deployment, 40).resent == 1
     assert depths(deployment) == (1, 1)
-    assert load_task(database, held.task_id).last_sent_at == after(40)
+    assert load_part(database, held.part_id).last_sent_at == after(40)
 
 
 def test_a_waiting_task_is_nobodys(deployment: Deployment) -> None:
     database = deployment.database
     job_id = new_job(database)
-    succeed(database, claim(database, job_id, "prepare_job"), Prepared(network_count=2))
+    succeed(database, claim(database, job_id, "encode"), Prepared(training_count=2))
     lose_all_messages(deployment)
     # The probe and two networks; finish_job waits for them.
     assert keep(deployment, 50).resent == 3
-    assert load_task(database, task_id_of(database, job_id, "finish_job")).last_sent_at is None
+    assert load_part(database, part_id_of(database, job_id, "finish")).last_sent_at is None
 
 
 def test_without_a_broker_leases_are_looked_after_all_the_same(embedded_deployment: Deployment) -> None:
     database = embedded_deployment.database
-    claim(database, new_job(database), "prepare_job")
+    claim(database, new_job(database), "encode")
     settings = settings_of({**embedded_deployment.environment, "STDO_REDIS_URL": "redis://127.0.0.1:9/0"})
-    assert housekeep(database, embedded_deployment.store, settings, now=after(61)) == Housekept(reaped=1, resent=0)
+    assert housekeep(database, embedded_deployment.store, settings, now=after(61)) == HousekeepingResult(
+        reaped=1, resent=0
+    )
 
 
 def test_what_a_job_left_that_was_cancelled_while_it_waited_is_deleted_later(
@@ -126,6 +128,6 @@ class _AwayStore(LocalObjectStore):
 def test_without_a_store_tasks_are_looked_after_all_the_same(embedded_deployment: Deployment) -> None:
     database, settings = embedded_deployment.database, embedded_deployment.settings
     cancel(database, new_job(database), seconds=0)
-    claim(database, new_job(database), "prepare_job")
+    claim(database, new_job(database), "encode")
     moment = after(SWEEP_AFTER.total_seconds() + 1)
     assert housekeep(database, _AwayStore(settings.objects_dir), settings, now=moment).reaped == 1

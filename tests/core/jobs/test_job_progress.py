@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.jobs import job_states
-from core.jobs.claims import Claim, Finished, Prepared, Trained
+from core.jobs.claims import Claim, Finished, Made, Prepared
 from core.jobs.progress import StageReport
 from stdo.service.resources import STAGES
 from tests.core.samples import (
@@ -18,10 +18,10 @@ from tests.core.samples import (
     claim,
     load_job,
     new_job,
+    part_id_of,
     reap,
     sample_bundle,
     succeed,
-    task_id_of,
     training_job,
 )
 from tests.deployments import Deployment
@@ -50,7 +50,7 @@ def test_progress_never_goes_back_whatever_workers_say(
                 held = dict.fromkeys(held)
                 continue
             one = held[network] or job_states.claim(
-                session, task_id_of(database, job_id, "train_network", network), now=now, lease=LEASE
+                session, part_id_of(database, job_id, "train", network), now=now, lease=LEASE
             )
             assert one is not None
             report = StageReport(stage="train", done=done, total=100, unit="steps")
@@ -65,8 +65,8 @@ def test_progress_never_goes_back_whatever_workers_say(
 
 def test_a_pause_at_the_same_step_is_no_speed_of_its_own(embedded_deployment: Deployment) -> None:
     database = embedded_deployment.database
-    job_id = training_job(database, network_count=1)
-    held = claim(database, job_id, "train_network", 0)
+    job_id = training_job(database, training_count=1)
+    held = claim(database, job_id, "train", 0)
     for seconds, done in ((0, 0), (5, 0), (10, 100)):
         report = StageReport(stage="train", done=done, total=1000, unit="steps")
         with database.transaction() as session:
@@ -88,12 +88,12 @@ class TestJob:
             assert job.progress > seen[-1]
             seen.append(job.progress)
 
-        prepare = claim(database, job_id, "prepare_job")
+        prepare = claim(database, job_id, "encode")
         for number, stage in enumerate(("probe", "base_stream", "score", "groups")):
             report(prepare, stage, number * 10)
         assert seen[1:] == pytest.approx([0.005, 0.035, 0.10, 0.145])
-        succeed(database, prepare, Prepared(network_count=2), seconds=45)
-        networks = [claim(database, job_id, "train_network", index, seconds=50) for index in range(2)]
+        succeed(database, prepare, Prepared(training_count=2), seconds=45)
+        networks = [claim(database, job_id, "train", index, seconds=50) for index in range(2)]
         report(networks[0], "train", 60)
         assert seen[-1] == pytest.approx(0.15 + 0.65 / 4)
         report(networks[1], "train", 60)
@@ -101,8 +101,8 @@ class TestJob:
         job = load_job(database, job_id)
         assert (job.stage_done, job.stage_total, job.stage_unit) == (100, 200, "frames")
         for held in networks:
-            succeed(database, held, Trained(), seconds=70)
-        finish = claim(database, job_id, "finish_job", seconds=80)
+            succeed(database, held, Made(), seconds=70)
+        finish = claim(database, job_id, "finish", seconds=80)
         for number, stage in enumerate(("export", "evaluate", "publish")):
             report(finish, stage, 80 + number * 10)
         assert seen[-3:] == pytest.approx([0.81, 0.895, 0.985])
@@ -120,13 +120,13 @@ class TestJob:
 
     def test_never_goes_back_when_a_worker_dies(self, deployment: Deployment) -> None:
         database = deployment.database
-        job_id = training_job(database, network_count=1)
-        held = claim(database, job_id, "train_network", 0)
+        job_id = training_job(database, training_count=1)
+        held = claim(database, job_id, "train", 0)
         beat(deployment.database, held, 0, StageReport(stage="train", done=0, total=1000, unit="steps"))
         beat(deployment.database, held, 10, StageReport(stage="train", done=800, total=1000, unit="steps"))
         far = load_job(database, job_id).progress
         assert reap(deployment.database, 80) == 1
-        again = claim(database, job_id, "train_network", 0, seconds=80)
+        again = claim(database, job_id, "train", 0, seconds=80)
         beat(deployment.database, again, 81, StageReport(stage="train", done=500, total=1000, unit="steps"))
         job = load_job(database, job_id)
         assert (job.progress, job.stage_done) == (far, 500)
@@ -139,9 +139,9 @@ class TestJob:
 
     def test_eta_follows_from_the_speed_of_all_networks(self, deployment: Deployment) -> None:
         database = deployment.database
-        job_id = training_job(database, network_count=4)
+        job_id = training_job(database, training_count=4)
         assert load_job(database, job_id).eta_seconds is None
-        held = [claim(database, job_id, "train_network", index) for index in range(2)]
+        held = [claim(database, job_id, "train", index) for index in range(2)]
         for one in held:
             beat(deployment.database, one, 0, StageReport(stage="train", done=0, total=1000, unit="steps"))
         assert load_job(database, job_id).eta_seconds is None

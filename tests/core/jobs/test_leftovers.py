@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from core.callers import LOCAL_CALLER
 from core.jobs import jobs, leftovers
-from core.jobs.bundles import bundle_prefix
-from core.jobs.claims import Finished, Trained
-from core.jobs.jobs import work_key
+from core.jobs.claims import Finished, Made
+from core.storage.keys import bundle_prefix, work_key
 from tests.core.samples import cancel, claim, fail, reap, sample_bundle, succeed, training_job
 from tests.deployments import Deployment
 
@@ -47,12 +47,12 @@ def test_one_without_a_bundle_keeps_nothing(deployment: Deployment, an_object: P
     job_id = training_job(database)
     put_all(deployment, job_id, an_object)
     if end == "failed":
-        fail(database, claim(database, job_id, "train_network", 0), infrastructure=False)
+        fail(database, claim(database, job_id, "train", 0), infrastructure=False)
     else:
         cancel(database, job_id)
     if end == "deleted":
         with database.transaction() as session:
-            jobs.remove(session, job_id)
+            jobs.remove(session, LOCAL_CALLER, job_id)
 
     leftovers.remove(database, deployment.store, job_id)
 
@@ -63,12 +63,12 @@ def test_a_published_bundle_stays_and_that_of_an_earlier_attempt_does_not(
     deployment: Deployment, an_object: Path
 ) -> None:
     database = deployment.database
-    job_id = training_job(database, network_count=1)
-    succeed(database, claim(database, job_id, "train_network", 0), Trained())
-    claim(database, job_id, "finish_job")
+    job_id = training_job(database, training_count=1)
+    succeed(database, claim(database, job_id, "train", 0), Made())
+    claim(database, job_id, "finish")
     reap(database, 100)
     bundle = sample_bundle(job_id, attempt=2)
-    succeed(database, claim(database, job_id, "finish_job", seconds=101), Finished(bundle=bundle), seconds=102)
+    succeed(database, claim(database, job_id, "finish", seconds=101), Finished(bundle=bundle), seconds=102)
     put_all(deployment, job_id, an_object)
 
     leftovers.remove(database, deployment.store, job_id)

@@ -23,7 +23,7 @@ from tests.core.samples import NOON, after
 def test_every_stage_has_a_weight() -> None:
     assert tuple(STAGE_WEIGHTS) == STAGES
     assert sum(STAGE_WEIGHTS.values()) == pytest.approx(1)
-    of_job = [STAGES_OF_TASK[kind] for kind in ("prepare_job", "train_network", "finish_job")]
+    of_job = [STAGES_OF_TASK[kind] for kind in ("encode", "train", "finish")]
     assert tuple(stage for stages in of_job for stage in stages) == STAGES
 
 
@@ -51,7 +51,7 @@ def test_a_task_goes_from_nothing_to_all(kind: TaskKind) -> None:
 
 def test_a_task_has_its_own_stages_alone() -> None:
     with pytest.raises(ValueError, match="train_network has no stage probe"):
-        task_fraction("train_network", StageReport(stage="probe", done=0, total=1, unit="frames"))
+        task_fraction("train", StageReport(stage="probe", done=0, total=1, unit="frames"))
 
 
 def test_a_job_is_the_sum_of_its_tasks() -> None:
