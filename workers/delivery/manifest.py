@@ -8,7 +8,6 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from core.presets import EncodingSettings
 from models.general import general_network_sha256
 from stdo.bundle.bundle import open_bundle
 from stdo.bundle.manifest import FORMAT_VERSION, FileEntry, Manifest, Provenance, Quality
@@ -54,7 +53,7 @@ def assemble_manifest(
         provenance=Provenance(
             method=settings.method,
             settings=settings.model_dump(mode="json"),
-            software=_software(settings, torch_versions=networks.torch_versions, ffmpeg_version=base_stream.ffmpeg_version),
+            software=_software(networks, base_stream),
             device=networks.devices,
         ),
     )
@@ -90,12 +89,13 @@ def write_manifest(bundle: Path, manifest: Manifest) -> Manifest:
         return opened.manifest
 
 
-def _software(settings: EncodingSettings, *, torch_versions: str, ffmpeg_version: str) -> dict[str, str]:
+def _software(networks: JobNetworks, base_stream: EncodedBaseStream) -> dict[str, str]:
     """Versions: of what made the stream and the networks where that was done, else of this machine."""
+    settings = networks.settings
     return {
         **{name: version(name) for name in ("stdo", "onnxruntime", "numpy")},
-        "torch": torch_versions,
+        "torch": networks.torch_versions,
         "python": platform.python_version(),
-        "ffmpeg": ffmpeg_version,
+        "ffmpeg": base_stream.ffmpeg_version,
         "general_network": general_network_sha256(settings.general_network, settings.scale),
     }

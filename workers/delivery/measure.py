@@ -83,7 +83,8 @@ def measure(
     assert layout.grid is not None
     frames = frames_to_measure(layout.picture.frame_count, networks.settings.measure.max_frames)
     work = _FrameWork.of(bundle, networks, device)
-    errors = {variant: FrameErrors.empty(len(frames)) for variant in VARIANTS if variant != "f0"}
+    errors = {variant: FrameErrors.empty(len(frames)) for variant in VARIANTS}
+    errors["f0"] = scores.f0_frames[frames]
     exact = FrameErrors.empty(len(frames[::PRECISION_STEP]))
     restored_patches = np.empty((len(frames), layout.grid.patch_count), np.uint8)
     pairs = _pairs(bundle, video, frames, report)
@@ -97,10 +98,10 @@ def measure(
     return Measurement(
         layout=layout,
         frames=frames,
-        errors={**errors, "f0": scores.f0_frames[frames]},
+        errors=errors,
         f0_patches=quarter_decibels(scores.mse[frames], peak=peak(layout.picture.bit_depth)),
         restored_patches=restored_patches,
-        precision_loss=_precision_loss(exact, errors["restored"][:: PRECISION_STEP], layout),
+        precision_loss=_precision_loss(exact, errors["restored"][::PRECISION_STEP], layout),
     )
 
 

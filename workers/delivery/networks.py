@@ -53,8 +53,8 @@ class JobNetworks:
         """The networks with the delivered weights: the bundle's files in ONNX Runtime, or in torch on a GPU."""
         if device.type == "cuda":
             return self._in_torch(self.modules, device)
-        # One thread each, since frames are restored side by side (workers.training.frame_threads). Loaded at once, since
-        # those threads would load a network twice.
+        # One thread each, since frames are restored side by side (workers.training.frame_threads). All are loaded at
+        # once: two frames that need a network for the first time would load it twice.
         return BundleNetworks(bundle, RunOptions(threads=1))[:]
 
     def exact_upscalers(self, device: torch.device) -> Sequence[Upscaler] | None:
