@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,14 +87,19 @@ def measure(
     errors["f0"] = scores.f0_frames[frames]
     exact = FrameErrors.empty(len(frames[::PRECISION_STEP]))
     restored_patches = np.empty((len(frames), layout.grid.patch_count), np.uint8)
-    pairs = _pairs(bundle, video, frames, report)
-    for place, result in enumerate(map_frames(work.compare, pairs)):
+    done = 0
+
+    def say() -> None:
+        report("measure", done, len(frames), "frames")
+
+    for place, result in enumerate(map_frames(work.compare, _pairs(bundle, video, frames, sign_of_life=say))):
         for variant, error in result.errors.items():
             errors[variant][place] = error
         if place % PRECISION_STEP == 0:
             exact[place // PRECISION_STEP] = result.exact_error or result.errors["restored"]
         restored_patches[place] = result.restored_patches
-        report("measure", place + 1, len(frames), "frames")
+        done = place + 1
+        say()
     return Measurement(
         layout=layout,
         frames=frames,
@@ -161,17 +166,21 @@ class _FrameWork:
         )
 
 
-def _pairs(bundle: Bundle, video: VideoFiles, frames: _FrameNumbers, report: Progress) -> Iterator[_Pair]:
-    """The frames to be measured. The source is decoded from its start, since seeking in it isn't exact."""
-    wanted: Sequence[int] = frames.tolist()
+def _pairs(
+    bundle: Bundle, video: VideoFiles, frames: _FrameNumbers, *, sign_of_life: Callable[[], None]
+) -> Iterator[_Pair]:
+    """The frames to be measured. The source is decoded from its start, since seeking in it isn't exact.
+
+    Args:
+        sign_of_life: called for each frame of the source that is passed over.
+    """
     sources = enumerate(video.source_frames())
-    for place, coded in enumerate(coded_frames(bundle, wanted)):
+    for place, coded in enumerate(coded_frames(bundle, frames.tolist())):
         for number, source in sources:
             if number == coded.number:
                 yield _Pair(place=place, coded=coded, source=source)
                 break
-            # A sign of life: frames that are passed over aren't counted.
-            report("measure", place, len(wanted), "frames")
+            sign_of_life()
 
 
 def _filtered(base: YuvFrame, layout: FrameLayout, name: Filter) -> RestoredFrame:
