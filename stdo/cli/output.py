@@ -45,6 +45,16 @@ class UsageError(StdoError):
     """The command line asks for something that can't be."""
 
 
+def claim_standard_output() -> None:
+    """Keep standard output for what the command itself writes: whatever a native library prints there goes to standard
+    error, and never into the middle of a video or of JSON."""
+    before = sys.stdout
+    before.flush()
+    own = os.dup(before.fileno())
+    os.dup2(sys.stderr.fileno(), before.fileno())
+    sys.stdout = open(own, "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115, PTH123 - to the end.
+
+
 def console() -> Console:
     """Standard output, for tables: as wide as they need where nobody looks at it."""
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)

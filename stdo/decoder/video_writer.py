@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.h273 import colour_codes
 from stdo.bundle.manifest import Picture
-from stdo.decoder.colour import colour_codes
 from stdo.decoder.frames import Plane, YuvFrame
 from stdo.decoder.png import png_bytes
 from stdo.decoder.restored_frame import RestoredFrame

@@ -7,17 +7,14 @@ import resource
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from workers.ffmpeg import limited_exec
+from core.tied_exec import tied
 
-_LAUNCHER = Path(limited_exec.__file__)
 _STDERR_TAIL_BYTES = 4000
 _READ_BYTES = 1 << 20
 
@@ -55,7 +52,7 @@ class Child:
         self._stderr_tail = bytearray()
         self._stderr_is_open = True
         self._process = subprocess.Popen(
-            [*_launcher(limits), *arguments],
+            tied(arguments, limits=_resource_limits(limits)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -162,7 +159,11 @@ def _cpu_seconds_of_ended_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _launcher(limits: ChildLimits) -> list[str]:
-    """The words before the program's own: Python alone, without the packages' start-up."""
-    numbers = (os.getpid(), limits.address_space_bytes, limits.cpu_seconds, limits.file_bytes, limits.open_files)
-    return [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, numbers)]
+def _resource_limits(limits: ChildLimits) -> dict[str, int]:
+    return {
+        "RLIMIT_AS": limits.address_space_bytes,
+        "RLIMIT_CPU": limits.cpu_seconds,
+        "RLIMIT_FSIZE": limits.file_bytes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_CORE": 0,
+    }

@@ -52,10 +52,8 @@ def find_changes(to_previous: Differences, to_last_but_one: Differences) -> Fram
     Args:
         to_previous, to_last_but_one: (frames,) mean absolute difference of each frame from the one, and two, before it.
     """
-    candidates = np.flatnonzero(to_previous >= _LEAST_DIFFERENCE)
-    return np.array(
-        [int(frame) for frame in candidates if _is_change(int(frame), to_previous, to_last_but_one)], np.int64
-    )
+    candidates = map(int, np.flatnonzero(to_previous >= _LEAST_DIFFERENCE))
+    return np.array([frame for frame in candidates if _is_change(frame, to_previous, to_last_but_one)], np.int64)
 
 
 def _is_change(frame: int, to_previous: Differences, to_last_but_one: Differences) -> bool:
@@ -73,11 +71,12 @@ def _samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
     plane = frame.planes[0]
     component = frame.format.components[0]
     kind = np.dtype("<u2") if component.bits > 8 else np.dtype(np.uint8)
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     samples = rows[:, : plane.line_size // kind.itemsize * kind.itemsize].view(kind)[:, : plane.width]
     row_distance, column_distance = max(1, plane.height // _SAMPLE_ROWS), max(1, plane.width // _SAMPLE_COLUMNS)
     chosen = samples[row_distance // 2 :: row_distance, column_distance // 2 :: column_distance]
-    return chosen.astype(np.float32) / np.float32(1 << max(0, component.bits - 8))
+    scaled: npt.NDArray[np.float32] = chosen.astype(np.float32) / np.float32(1 << max(0, component.bits - 8))
+    return scaled
 
 
 def _difference(samples: npt.NDArray[np.float32], earlier: list[npt.NDArray[np.float32]]) -> float:

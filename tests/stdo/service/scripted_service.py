@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from stdo.service.resources import (
@@ -54,6 +55,21 @@ class FormPart:
     data: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileAnswer:
+    """How one request for a file is answered."""
+
+    etag: str = '"first"'
+    cut_after: int | None = None
+    """So many bytes of the body come; then the connection breaks."""
+    silent_seconds: float = 0.0
+    """How long nothing comes before the connection breaks."""
+    ignores_range: bool = False
+    ignores_if_range: bool = False
+    status: int | None = None
+    """Of an answer without the file."""
+
+
 class DroppedConnectionError(Exception):
     """Raised in the middle of an answer, so that uvicorn cuts the connection."""
 
@@ -75,8 +91,12 @@ class ScriptedService:
     retry_after: str = "0.01"
     bundle_folder: Path | None = None
     file_redirect: str | None = None
-    broken_files: dict[str, int] = field(default_factory=dict)
-    """Path of a bundle's file -> how often its download breaks off in the middle."""
+    file_answers: dict[str, list[FileAnswer]] = field(default_factory=dict)
+    """Path of a bundle's file -> how the next requests for it are answered; those after them get the file."""
+    lost_answers: list[Response | None] = field(default_factory=list)
+    """One entry for each next POST: it is done, but this is the answer; or there is none, as the connection breaks."""
+    done_by_key: dict[str, Job | Video] = field(default_factory=dict)
+    """What was made for each Idempotency-Key."""
 
     def forget(self) -> None:
         """As new, at the same address."""
@@ -117,12 +137,22 @@ class ScriptedService:
     async def _upload(self, request: Request) -> Response:
         self.note(request)
         await self._take_body(request)
-        return _json(make_video(), 201)
+        return self._done(request, make_video(), 201)
 
     async def _encode(self, request: Request) -> Response:
         self.note(request)
         await self._take_body(request)
-        return _json(make_job("queued"), 202)
+        return self._done(request, make_job("queued"), 202)
+
+    def _done(self, request: Request, made: Job | Video, status: int) -> Response:
+        key = request.headers["idempotency-key"]
+        made = self.done_by_key.setdefault(
+            key, made.model_copy(update={"id": f"{made.id[0]}{len(self.done_by_key) + 1}"})
+        )
+        if not self.lost_answers:
+            return _json(made, status)
+        lost = self.lost_answers.pop(0)
+        return StreamingResponse(_cut(b""), headers={"Content-Length": "1000"}) if lost is None else lost
 
     async def _take_body(self, request: Request) -> None:
         body = bytearray()
@@ -138,7 +168,8 @@ class ScriptedService:
         if body["settings"].get("scale") == 5:
             errors = (FieldError(field="settings.scale", message="Input should be 2, 3 or 4"),)
             return problem(422, "invalid-request", "The request is not valid", "settings.scale: wrong", errors)
-        return _json(make_job("queued", settings=body["settings"], preset=body.get("preset", "balanced")), 202)
+        job = make_job("queued", settings=body["settings"], preset=body.get("preset", "balanced"))
+        return self._done(request, job, 202)
 
     async def _videos(self, request: Request) -> Response:
         self.note(request)
@@ -167,7 +198,7 @@ class ScriptedService:
 
     async def _cancel(self, request: Request) -> Response:
         self.note(request)
-        return _json(make_job("cancelled"), 202)
+        return self._done(request, make_job("cancelled"), 202)
 
     async def _presets(self, request: Request) -> Response:
         self.note(request)
@@ -190,10 +221,26 @@ class ScriptedService:
         file = self.bundle_folder / path
         if not file.is_file():
             return problem(404, "bundle-file-not-found", "No such file", f"The bundle has no {path}.")
-        if self.broken_files.get(path, 0):
-            self.broken_files[path] -= 1
-            return StreamingResponse(_half(file), headers={"Content-Length": str(file.stat().st_size)})
-        return FileResponse(file)
+        answers = self.file_answers.get(path)
+        if answers is None:
+            return FileResponse(file)
+        return file_response(request, file.read_bytes(), answers.pop(0) if answers else FileAnswer())
+
+
+def file_response(request: Request, data: bytes, answer: FileAnswer) -> Response:
+    """A file, or the range of it that is asked for, as a store would answer."""
+    if answer.status is not None:
+        return PlainTextResponse("wrong", answer.status)
+    asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
+    fits = answer.ignores_if_range or request.headers.get("if-range", answer.etag) == answer.etag
+    first = int(asked[1]) if asked and fits and not answer.ignores_range else 0
+    headers = {"ETag": answer.etag, "Content-Length": str(len(data) - first)}
+    if first:
+        headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+    status = 206 if first else 200
+    if answer.cut_after is None:
+        return Response(data[first:], status, headers=headers)
+    return StreamingResponse(_cut(data[first:][: answer.cut_after], answer.silent_seconds), status, headers=headers)
 
 
 @contextmanager
@@ -265,9 +312,9 @@ async def _event_lines(events: Sequence[JobEvent]) -> AsyncIterator[str]:
         raise DroppedConnectionError
 
 
-async def _half(file: Path) -> AsyncIterator[bytes]:
-    data = file.read_bytes()
-    yield data[: len(data) // 2]
+async def _cut(data: bytes, silent_seconds: float = 0.0) -> AsyncIterator[bytes]:
+    yield data
+    await asyncio.sleep(silent_seconds)
     raise DroppedConnectionError
 
 
