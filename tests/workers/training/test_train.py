@@ -147,7 +147,7 @@ def test_at_scale_1_every_method_brings_the_decoded_picture_nearer_to_the_source
         scale=1,
         patches={"width": 16, "height": 16},
         groups={"count": 2},
-        training={"steps": 40, "learning_rate": 2e-3, "checkpoint_interval_seconds": 60.0},
+        training={"steps": 100, "learning_rate": 1e-3, "checkpoint_interval_seconds": 60.0},
     )
     video = synthetic_video(tmp_path, settings, frames=2, base_bit_depth=base_bit_depth, bit_depth=bit_depth)
     scores = score_patches(video, settings, device=CPU, report=silent)
