@@ -100,7 +100,7 @@ def score_patches(
     restorer, numbers = _general_restorer(layout, settings, device, batch_size)
 
     def score_frame(pair: FramePair) -> tuple[npt.NDArray[np.float32], FrameError]:
-        reference = pair.reference(layout)
+        reference = pair.reference()
         restored = restorer.restore(pair.base, numbers)
         return patch_mse(layout, reference, restored), frame_error(layout, reference, restored)
 

@@ -161,7 +161,7 @@ def test_at_scale_1_every_method_brings_the_decoded_picture_nearer_to_the_source
     errors = FrameErrors.empty(2)
     for pair in video.frame_pairs():
         restored = restorer.restore(pair.base, plan.numbers[pair.number])
-        errors[pair.number] = frame_error(video.layout, pair.reference(video.layout), restored)
+        errors[pair.number] = frame_error(video.layout, pair.reference(), restored)
     ours, decoded = (summary(each, video.layout).psnr_rgb for each in (errors, scores.f0_frames))
     assert ours is not None
     assert decoded is not None
