@@ -13,7 +13,7 @@ from itertools import pairwise
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
 from stdo.bundle.bundle import Bundle
@@ -152,8 +152,8 @@ class _StreamLook:
         if (frame.width, frame.height) != (picture.base_width, picture.base_height):
             says = f"{picture.base_width}x{picture.base_height}"
             yield f"Frames have {frame.width}x{frame.height} pixels; the manifest says {says}."
-        matrices = [bytes(data) for data in frame.side_data if data.type is Type.DISPLAYMATRIX]
-        if any(matrix != _UPRIGHT for matrix in matrices):
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if isinstance(matrix, SideData) and bytes(matrix) != _UPRIGHT:
             yield f"A display matrix asks players to turn or flip the picture (by {frame.rotation} degrees)."
         if frame.is_corrupt:
             yield "The decoder reports damaged pictures."
