@@ -30,13 +30,8 @@ from stdo.service.client import Client
 from stdo.service.download import Fetch, FetchInterruptedError
 from tests.stdo.bundles import write_small_bundle
 from tests.stdo.service.both_clients import OpenClient
-from tests.stdo.service.scripted_service import (
-    FileAnswer,
-    ScriptedService,
-    file_response,
-    make_job,
-    serving,
-)
+from tests.stdo.service.file_answers import FileAnswer, file_response
+from tests.stdo.service.scripted_service import ScriptedService, make_job, serving
 
 _BUNDLE = "/v1/jobs/j1/bundle"
 
