@@ -159,7 +159,7 @@ def _restore(bundle: Bundle, video: Path, results: Results, console: Console) ->
             video,
             results.restored,
             wanted_source_frames=_heatmap_frames(frame_count),
-            on_progress=lambda done, total: display.step("Restore the video", done, total, "frames"),
+            on_progress=lambda done, total: display.row("Restore the video", done, total, "frames"),
         )
 
 
