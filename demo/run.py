@@ -94,7 +94,7 @@ def run_demo(request: Request, console: Console) -> None:
         client = stack.enter_context(Client(url))
         job = _encode(client, request, watch, console)
         with watch.timing("fetch"), progress_display(console) as display:
-            client.fetch(job.id, results.bundle, on_progress=show_transfer(display, "Fetch the bundle"))
+            client.fetch(job.id, results.bundle, reports=True, on_progress=show_transfer(display, "Fetch the bundle"))
     with open_bundle(results.bundle) as bundle:
         with watch.timing("verify"):
             file_count = _verify(bundle)
