@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import overload
 
 from stdo.bundle.bundle import Bundle
+from stdo.bundle.patch_index import NetworkNumbers
 from stdo.bundle.segments import Segment
 from stdo.decoder.codings import RunOptions, open_network, reads_file
 from stdo.decoder.frame_restorer import FrameRestorer
@@ -15,7 +18,15 @@ from stdo.decoder.upscale import Upscaler
 from stdo.decoder.video_reader import decode_segment
 from stdo.errors import DamagedBundleError, FrameRangeError
 
-__all__ = ["BundleNetworks", "FrameRestorer", "RestoredFrame", "RunOptions", "reconstruct"]
+__all__ = [
+    "BundleNetworks",
+    "CodedFrame",
+    "FrameRestorer",
+    "RestoredFrame",
+    "RunOptions",
+    "coded_frames",
+    "reconstruct",
+]
 
 
 class BundleNetworks(Sequence[Upscaler]):
@@ -47,6 +58,18 @@ class BundleNetworks(Sequence[Upscaler]):
         return self._loaded[number]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodedFrame:
+    """A frame as the bundle holds it."""
+
+    number: int
+    """Counted from 0, in order of presentation."""
+    base: YuvFrame
+    """Of the base stream."""
+    numbers: NetworkNumbers
+    """(rows * columns,) uint8, the network of each patch"""
+
+
 def reconstruct(
     bundle: Bundle,
     *,
@@ -76,20 +99,30 @@ def reconstruct(
     if networks is not None and len(networks) != network_count:
         raise ValueError(f"one upscaler for each network: {len(networks) = }, {network_count = }")
     upscalers = BundleNetworks(bundle, run or RunOptions()) if networks is None else networks
-    return _restored_frames(bundle, range(first, end), FrameRestorer(bundle.layout, upscalers))
+    restorer = FrameRestorer(bundle.layout, upscalers)
+    return (restorer.restore(coded.base, coded.numbers) for coded in coded_frames(bundle, range(first, end)))
 
 
-def _restored_frames(bundle: Bundle, wanted: range, restorer: FrameRestorer) -> Iterator[RestoredFrame]:
+def coded_frames(bundle: Bundle, wanted: Sequence[int]) -> Iterator[CodedFrame]:
+    """What `reconstruct` restores frames from: for callers that do more with them, or restore several at once.
+
+    Segments without a wanted frame are not fetched. Raises as `reconstruct` does.
+
+    Args:
+        wanted: numbers of frames of the video, ascending.
+    """
     for segment in bundle.segments:
         held = bundle.segment_frames(segment)
-        if held.stop <= wanted.start or held.start >= wanted.stop:
+        inside = wanted[bisect_left(wanted, held.start) : bisect_left(wanted, held.stop)]
+        if not inside:
             continue
-        numbers = bundle.numbers(segment)
+        chosen, last, numbers = frozenset(inside), inside[-1], bundle.numbers(segment)
         for place, base in enumerate(_base_frames(bundle, segment)):
-            if held[place] in wanted:
-                yield restorer.restore(base, numbers[place])
-            if held[place] + 1 == wanted.stop < held.stop:
-                return
+            if held[place] in chosen:
+                yield CodedFrame(number=held[place], base=base, numbers=numbers[place])
+            # A segment that is wanted to its end is decoded to its end, so that one with too many frames is noticed.
+            if held[place] == last and last + 1 < held.stop:
+                break
 
 
 def _base_frames(bundle: Bundle, segment: Segment) -> Iterator[YuvFrame]:
