@@ -36,7 +36,7 @@ class VideoFiles:
         """All frames in order, in one pass. Raises as decoding does."""
         pairs = zip(decode_video(self.base_stream), self.source_frames(), strict=True)
         for number, (base, source) in enumerate(pairs):
-            yield FramePair(number=number, base=base, source=source)
+            yield FramePair(number=number, base=base, source=source, layout=self.layout)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,10 +48,11 @@ class FramePair:
     """Decoded from the base stream: base_width x base_height, at the base stream's depth."""
     source: YuvFrame
     """Of the normalised source, extended to scale times that size, at the picture's depth."""
+    layout: FrameLayout
 
-    def reference(self, layout: FrameLayout) -> ReferenceFrame:
+    def reference(self) -> ReferenceFrame:
         """The source at display size, to compare a restored frame with."""
-        picture = layout.picture
+        picture = self.layout.picture
         frame = self.source.cropped(width=picture.display_width, height=picture.display_height)
         return ReferenceFrame(frame=frame, colour=picture.colour)
 
