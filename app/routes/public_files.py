@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 from starlette.responses import Response
+from stdo.decoder.general import GENERAL
 
 from app.http.problems import NETWORK_NOT_FOUND, RANGE_NOT_SATISFIABLE, ProblemError
 from app.http.representations import FOR_EVERYONE_FOREVER, RangedFile, is_not_modified, not_modified
@@ -16,7 +17,6 @@ from app.openapi.examples import SHA256
 from app.openapi.shared_parts import OPEN_PROBLEMS
 from stdo.bundle.manifest import Channels, Scale, Sha256
 from stdo.bundle.schema import SCHEMA_PATH
-from stdo.decoder.general import GENERAL
 from stdo.service.resources import Page
 
 SCHEMA_LIFETIME = "public, max-age=3600"
