@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import httpx
 import jsonschema
 import pytest
+from stdo.decoder.general import GENERAL
 
 from app.serve.child_processes import PROJECT_FOLDER
 from stdo.bundle.schema import SCHEMA_PATH
-from stdo.decoder.general import GENERAL
 from tests.app.live import assert_problem, live_api
 from tests.core.samples import sample_bundle
 from tests.deployments import Deployment
