@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from app.serve import embedded, server
-from app.serve.listening import listen, url_of
+from app.serve.server import listen, url_of
 from app.serve.supervisor import ServeError
 from core import api_keys
 from core.callers import LOCAL_CALLER

@@ -102,7 +102,7 @@ class PatchSettings(_Settings):
 class GroupSettings(_Settings):
     """How the patches are grouped."""
 
-    count: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="Groups; `awdnn` always has one.")
+    count: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="Groups; `awdnn` has one.")
 
 
 class TrainingSettings(_Settings):
@@ -207,9 +207,22 @@ class EncodingSettings(_Settings):
     export: ExportSettings = ExportSettings()
     measure: MeasureSettings = MeasureSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_group_without_partition(cls, data: Any) -> Any:
+        """Where patches aren't grouped, `groups.count` need not be given."""
+        groups = data.get("groups", {}) if isinstance(data, dict) else None
+        if isinstance(groups, dict) and any(
+            data.get("method") == method for method, axes in METHODS.items() if axes.partition == "none"
+        ):
+            return {**data, "groups": {"count": 1, **groups}}
+        return data
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         training = self.training
+        if self.partition == "none" and self.groups.count != 1:
+            raise ValueError(f"{self.method} has one group: leave groups.count out")
         if training.start == "general" and training.architecture not in get_args(GeneralNetwork):
             raise ValueError(f"{training.architecture} has no general network: set training.start to scratch")
         if self.sharing != "joint" and (training.joint_shares or training.joint_patch_count):
@@ -301,9 +314,8 @@ def find_preset(name: str) -> Preset:
     for preset in PRESETS:
         if preset.name == name:
             return preset
-    raise UnknownPresetError(
-        f"there is no preset {name!r}; choose one of {', '.join(preset.name for preset in PRESETS)}"
-    )
+    names = ", ".join(preset.name for preset in PRESETS)
+    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {names}")
 
 
 def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:
@@ -313,7 +325,8 @@ def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSetti
         UnknownPresetError: no preset has this name.
         pydantic.ValidationError: a setting is unknown, out of range, or contradicts another.
     """
-    base = find_preset(preset).settings.model_dump()
+    # Without what the preset leaves at its default, so that a default contradicts nothing.
+    base = find_preset(preset).settings.model_dump(exclude_unset=True)
     return EncodingSettings.model_validate(_merge(base, overrides))
 
 

@@ -22,11 +22,12 @@ import pytest
 from core.jobs.jobs import work_key
 from core.settings import Settings
 from core.storage.object_store import ObjectStore, make_object_store
+from core.tied_exec import tied
 from stdo import Client, open_bundle, reconstruct
 from stdo.service.resources import STAGES, Job, JobEvent
 from tests.clips import ClipMaker
 from tests.deployments import Deployment
-from tests.processes import descendants_of, is_alive, tied, wait_until
+from tests.processes import descendants_of, is_alive, wait_until
 
 PATIENCE_SECONDS = 300.0
 """Far more than a healthy service needs; a busy machine may."""
@@ -52,7 +53,7 @@ def process(*arguments: str, log: Path, **environment: str) -> Iterator[subproce
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STDO_")}
     with log.open("ab") as output:
         started = subprocess.Popen(
-            tied(sys.executable, "-m", *arguments),
+            tied([sys.executable, "-m", *arguments], death_signal=signal.SIGTERM),
             env={**inherited, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -9,16 +9,25 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import Field
 
-from app.dependencies import IDENTIFIER_PATTERN, CallerDep, JobId, JobUploadDep, ServicesDep, SessionDep, SnapshotDep
+from app.dependencies import (
+    IDENTIFIER_PATTERN,
+    CallerDep,
+    JobId,
+    JobUploadDep,
+    KeyedRequestDep,
+    PageQuery,
+    ServicesDep,
+    SessionDep,
+    SnapshotDep,
+)
 from app.http import event_stream
 from app.http.error_handlers import NothingMoreError
-from app.http.pages import PageQuery
 from app.http.representations import represent
 from app.openapi import examples
-from app.openapi.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.openapi.documentation import NOT_MODIFIED, answer, document
-from app.openapi.form_schemas import JOB_FORM
+from app.openapi.shared_parts import COMMON_PROBLEMS, INVALID_SETTING, JOB_FORM, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.uploads.job_requests import request_from_form, resolve
+from app.uploads.repeats import Remember, form_body
 from app.uploads.store import delete_objects, new_video
 from core.clock import utc_now
 from core.errors import JobActiveError, JobFinishedError, MalformedCursorError
@@ -51,13 +60,20 @@ class JobQuery(PageQuery):
         **document(*UPLOAD_PROBLEMS, INVALID_SETTING),
     },
 )
-def create_job_with_video(caller: CallerDep, upload: JobUploadDep, services: ServicesDep, response: Response) -> Job:
+def create_job_with_video(
+    caller: CallerDep, keyed: KeyedRequestDep, upload: JobUploadDep, services: ServicesDep, response: Response
+) -> Job:
     """Stores a video and starts an encode of it. The video can be encoded again later, under its `video_id`."""
     asked = request_from_form(upload.fields)
     settings = resolve(asked.preset, asked.settings)
-    with new_video(services, caller, upload) as (session, video):
-        row = jobs.create(session, caller, video_id=video.id, preset=asked.preset, settings=settings, now=utc_now())
-        job = jobs.to_resource(row, None)
+
+    def make(remember: Remember) -> Job:
+        with new_video(services, caller, upload) as (session, video):
+            row = jobs.create(session, caller, video_id=video.id, preset=asked.preset, settings=settings, now=utc_now())
+            remember(session, row.id)
+            return jobs.to_resource(row, None)
+
+    job = keyed.once(form_body(upload), status=202, make=make, load=jobs.get_resource)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 

@@ -20,8 +20,8 @@ from core.jobs import jobs, videos
 from core.presets import resolve_settings
 from core.storage.keys import source_key
 from core.tables import new_id
+from core.tied_exec import tied
 from tests.deployments import Deployment
-from tests.processes import tied
 from workers.tasks.attempt import Worker
 
 TINY: Mapping[str, Any] = {
@@ -74,9 +74,10 @@ def worker_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m workers run`, stopped at the end as an operator would."""
     options = [word for queue in queues for word in ("--queue", queue)]
+    command = [sys.executable, "-m", "workers", "run", *options, "--concurrency", str(concurrency)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tied(sys.executable, "-m", "workers", "run", *options, "--concurrency", str(concurrency)),
+            tied(command, death_signal=signal.SIGTERM),
             env={**os.environ, **deployment.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from starlette.datastructures import Headers
-
 from app.http.preconditions import (
     ByteRange,
     RangeNotSatisfiableError,
@@ -12,6 +8,9 @@ from app.http.preconditions import (
     is_not_modified,
     requested_range,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 TAG = '"abc"'
 

@@ -98,7 +98,6 @@ def refuse_to_start(folder: Path, *options: str) -> str:
 def programs(service: Service) -> dict[str, int]:
     """The service's children by what they are."""
     words = {"app api": "api", "--queue cpu": "cpu", "--queue gpu": "gpu", "beat": "beat", "valkey": "broker"}
-    words["app.serve.guard"] = "guard"
     return {
         name: pid
         for pid, command in descendants_of(service.process.pid).items()
@@ -135,7 +134,7 @@ def is_ready(service: Service) -> bool:
 
 class TestOneService:
     def test_one_command_starts_everything(self, service: Service) -> None:
-        assert programs(service).keys() == {"api", "cpu", "gpu", "beat", "broker", "guard"}
+        assert programs(service).keys() == {"api", "cpu", "gpu", "beat", "broker"}
         said = service.log.read_text()
         assert f"ready at {service.url}" in said
         assert f"{service.url}/docs" in said
@@ -185,7 +184,7 @@ def test_nothing_is_left_when_it_is_killed_and_work_survives(tmp_path: Path) -> 
         files = {"file": ("a.mp4", b"no video at all")}
         made = httpx.post(f"{service.url}/v1/videos", files=files, trust_env=False).raise_for_status().json()
         everything = descendants_of(service.process.pid)
-        assert len(everything) >= 6
+        assert len(everything) >= 5
         service.process.kill()
         service.process.wait()
         assert_all_gone(everything)
