@@ -67,7 +67,7 @@ def test_an_unknown_preset_is_named() -> None:
     ("method", "groups", "networks"), [("stdo", 3, 3), ("jstdo", 3, 1), ("nas", 3, 3), ("awdnn", 1, 1)]
 )
 def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, networks: int) -> None:
-    settings = resolve_settings("fast", {"method": method, "groups": {"count": 3}})
+    settings = resolve_settings("fast", {"method": method, "groups": {"count": groups}})
     assert settings.group_count == groups
     assert settings.network_count == networks
 

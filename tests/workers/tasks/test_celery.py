@@ -23,6 +23,7 @@ from tests.workers.encodes import TINY, start_job, upload, worker_process
 ENDLESS = {
     **TINY,
     "method": "awdnn",
+    "groups": {"count": 1},
     "training": {"steps": 1_000_000, "batch_size": 32, "checkpoint_interval_seconds": 0.2},
 }
 """Steps so slow that STEPS of them take longer than the first heartbeat after a start."""
