@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.http import middleware
+from app.http import body_limit
 from app.uploads import receive as uploads
 from core.database import Database
 from core.jobs import job_states, videos
@@ -237,16 +237,16 @@ class TestUploadLimits:
 
 
 @contextmanager
-def without_tasks_table(database: Database) -> Iterator[None]:
+def without_parts_table(database: Database) -> Iterator[None]:
     def rename(old: str, new: str) -> None:
         with database.engine.begin() as connection:
             connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
-    rename("tasks", "tasks_aside")
+    rename("parts", "parts_aside")
     try:
         yield
     finally:
-        rename("tasks_aside", "tasks")
+        rename("parts_aside", "parts")
 
 
 class TestInterruptedUploads:
@@ -271,18 +271,18 @@ class TestInterruptedUploads:
 
     def test_a_sender_that_falls_silent(self, embedded_api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.2)
-        monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.2)
+        monkeypatch.setattr(body_limit, "LINGER_SECONDS", 0.2)
         with socket.create_connection(embedded_api.address, timeout=20) as link:
             link.sendall(self.head(10_000) + FILE)
             assert_answer(link, 408, "upload-stalled")
         assert_nothing_left(embedded_api)
 
     def test_a_row_that_can_not_be_written(self, api: LiveApi) -> None:
-        with without_tasks_table(api.deployment.database):
+        with without_parts_table(api.deployment.database):
             response = api.client.post("/v1/videos", files={"file": ("a.mp4", b"some bytes")})
         assert response.status_code in (500, 503)
         assert response.headers["content-type"] == "application/problem+json"
-        assert "tasks" not in response.text
+        assert "parts" not in response.text
         assert_nothing_left(api)
 
     def test_what_a_killed_server_left_is_removed_at_the_start(self, embedded_deployment: Deployment) -> None:
@@ -318,7 +318,7 @@ class TestGetVideo:
 
         turned = Normalisation(code="rotation_applied", detail="The picture is turned by 90 degrees.")
         source = SOURCE.model_copy(update={"input_normalisations": (turned,)})
-        succeed(api.deployment.database, claim(api.deployment.database, video_id, "probe_video"), Probed(source=source))
+        succeed(api.deployment.database, claim(api.deployment.database, video_id, "probe"), Probed(source=source))
         later = api.client.get(f"/v1/videos/{video_id}", headers={"If-None-Match": before.headers["etag"]})
         assert later.status_code == 200
         assert later.json()["state"] == "ready"
@@ -335,7 +335,7 @@ class TestGetVideo:
 def refused_video(api: LiveApi) -> str:
     database = api.deployment.database
     video_id = new_video(database)
-    held = claim(database, video_id, "probe_video")
+    held = claim(database, video_id, "probe")
     with database.transaction() as session:
         job_states.fail(session, held, REFUSAL, now=after(1), infrastructure=False, max_attempts=MAX_ATTEMPTS)
     return video_id
