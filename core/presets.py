@@ -314,8 +314,7 @@ def find_preset(name: str) -> Preset:
     for preset in PRESETS:
         if preset.name == name:
             return preset
-    names = ", ".join(preset.name for preset in PRESETS)
-    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {names}")
+    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {', '.join(p.name for p in PRESETS)}")
 
 
 def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:

@@ -226,7 +226,6 @@ class TestFiles:
 def test_the_names_of_outputs_are_those_of_the_work_folder() -> None:
     folder = WorkFolder(root=Path("work"))
     named = {
-        "source_info": {folder.source_info, folder.frame_times},
         "base_stream": {folder.base_stream, folder.playlist, folder.base_stream_info},
         "plan": {folder.plan},
         "scores": {folder.scores},
