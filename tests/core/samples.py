@@ -96,9 +96,7 @@ def part_id_of(database: Database, owner: str, kind: PartKind, training_number: 
     with database.snapshot() as session:
         statement = select(PartRow.id).where(
             PartRow.kind == kind,
-            PartRow.training_number.is_(None)
-            if training_number is None
-            else PartRow.training_number == training_number,
+            PartRow.training_number.is_not_distinct_from(training_number),
             (PartRow.video_id if kind == "probe" else PartRow.job_id) == owner,
         )
         found = session.scalars(statement.order_by(PartRow.created_at.desc()).limit(1)).first()

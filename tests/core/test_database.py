@@ -16,7 +16,8 @@ from core.callers import LOCAL_CALLER
 from core.database import Database, make_engine, migrate
 from core.errors import DatabaseUnavailableError
 from core.jobs import leases, videos
-from core.outbox import TaskMessage
+from core.jobs.part_kinds import PART_KINDS
+from core.outbox import PartMessage
 from core.settings import Settings
 from core.tables import Base
 from tests.core.samples import NOON, new_video, part_id_of
@@ -33,9 +34,9 @@ class Recorder:
 
     def __init__(self, engine: Engine) -> None:
         self.database = Database(engine, send=self)
-        self.sent: list[TaskMessage] = []
+        self.sent: list[PartMessage] = []
 
-    def __call__(self, message: TaskMessage) -> None:
+    def __call__(self, message: PartMessage) -> None:
         with self.database.snapshot() as session:
             assert leases.count_queued(session, message.queue) > 0
         self.sent.append(message)
@@ -75,7 +76,7 @@ class TestTransaction:
     def test_sends_after_the_commit(self, recorder: Recorder) -> None:
         video_id = new_video(recorder.database)
         part_id = part_id_of(recorder.database, video_id, "probe")
-        assert recorder.sent == [TaskMessage(part_id=part_id, kind="probe", queue="cpu")]
+        assert recorder.sent == [PartMessage(part_id=part_id, kind="probe", queue="cpu")]
 
     def test_sends_nothing_after_a_rollback(self, recorder: Recorder) -> None:
         def create_and_fail() -> None:
@@ -94,7 +95,7 @@ class TestTransaction:
         def create_and_fail() -> None:
             with recorder.database.transaction() as session:
                 video = videos.create(session, LOCAL_CALLER, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
-                leases.add_task(session, "encode", video_id=video.id, job_id="no such job", now=NOON)
+                leases.add_part(session, PART_KINDS["encode"], video_id=video.id, job_id="no such job", now=NOON)
 
         with pytest.raises(IntegrityError):
             create_and_fail()

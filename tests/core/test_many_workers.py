@@ -1,4 +1,4 @@
-"""Many workers, a reaper, a canceller and a client at once: no deadlock, no lost step, no job that hangs."""
+"""Many workers, a reaper, a canceller and a client at once: no deadlock, no lost update, no job that hangs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from core.callers import LOCAL_CALLER
 from core.database import Database
 from core.errors import JobFinishedError, LeaseLostError
 from core.jobs import events, job_states, jobs
-from core.jobs.claims import Claim, Finished, Made, Prepared, Result
-from core.jobs.progress import STAGES_OF_TASK, StageReport
-from core.tables import PartRow
+from core.jobs.claims import Claim, Finished, Made, PartResult, Planned
+from core.jobs.part_kinds import PART_KINDS
+from core.jobs.progress import StageReport
+from core.tables import PartKind, PartRow
 from stdo.service.resources import TERMINAL_JOB_STATES
 from tests.core.samples import LEASE, NOON, new_job, sample_bundle
 from tests.deployments import Deployment
 
 WORKERS = 6
-NETWORKS = 3
+TRAININGS = 3
 TIME_LIMIT_SECONDS = 60
 
 
@@ -44,15 +45,16 @@ def work(database: Database, job_ids: list[str], deadline: float) -> None:
 
 
 def carry_out(database: Database, held: Claim) -> None:
-    for stage in STAGES_OF_TASK[held.kind]:
+    for stage in PART_KINDS[held.kind].stages:
         report = StageReport(stage=stage, done=1, total=1, unit="frames")
         with database.transaction() as session:
             answer = job_states.heartbeat(session, held, now=NOON, report=report)
         if answer.lost:
             return
     assert held.job_id is not None
-    results: dict[str, Result] = {
-        "encode": Prepared(training_count=NETWORKS),
+    results: dict[PartKind, PartResult] = {
+        "encode": Made(),
+        "plan": Planned(training_count=TRAININGS),
         "train": Made(),
         "finish": Finished(bundle=sample_bundle(held.job_id, held.attempt)),
     }
@@ -67,7 +69,7 @@ def carry_out(database: Database, held: Claim) -> None:
 
 
 def reap(database: Database, job_ids: list[str], deadline: float) -> None:
-    """Take tasks from workers that are alive, to be as rude as can be."""
+    """Take parts from workers that are alive, to be as rude as can be."""
     while not is_over(database, job_ids) and time.monotonic() < deadline:
         with database.transaction() as session:
             job_states.reap(session, now=NOON, max_attempts=10**6, include_live=True)
@@ -101,8 +103,8 @@ def test_every_job_comes_to_its_end(deployment: Deployment) -> None:
             history = events.list_after(session, LOCAL_CALLER, row.id, 0)
             assert [event.id for event in history] == list(range(1, row.last_event + 1))
             assert [event.progress for event in history] == sorted(event.progress for event in history)
-            tasks = session.scalars(select(PartRow).where(PartRow.job_id == row.id)).all()
-            assert {task.state for task in tasks} <= {"succeeded", "cancelled"}
+            parts = session.scalars(select(PartRow).where(PartRow.job_id == row.id)).all()
+            assert {part.state for part in parts} <= {"succeeded", "cancelled"}
             if row.state == "succeeded":
-                assert len(tasks) == NETWORKS + 2
+                assert len(parts) == TRAININGS + 3
                 assert jobs.get_resource(session, LOCAL_CALLER, row.id).bundle is not None

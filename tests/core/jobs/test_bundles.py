@@ -7,6 +7,7 @@ from core.errors import BundleFileNotFoundError, BundleNotReadyError, JobNotFoun
 from core.jobs import bundles
 from core.jobs.bundles import BundleFile
 from core.jobs.claims import Finished, Made
+from core.storage.keys import bundle_prefix
 from tests.core.samples import claim, new_job, sample_bundle, succeed, training_job
 from tests.deployments import Deployment
 
@@ -31,7 +32,9 @@ def job_id(deployment: Deployment) -> str:
         ("manifest.json", 2000),
         ("base.mp4", 500),
         ("networks/1.onnx", 101),
-        ("patch_index/00000.bin", 7),
+        ("segments.bin", 100),
+        ("base.m3u8", 60),
+        ("index.bin", 7),
         ("quality/report.json", 9000),
     ],
 )
@@ -56,5 +59,5 @@ def test_before_the_end_there_is_none(deployment: Deployment) -> None:
 
 
 def test_no_two_attempts_share_a_folder() -> None:
-    assert bundles.bundle_prefix("ab", 1) == "bundles/ab/1/"
-    assert bundles.bundle_prefix("ab", 2) == "bundles/ab/2/"
+    assert bundle_prefix("ab", 1) == "bundles/ab/1/"
+    assert bundle_prefix("ab", 2) == "bundles/ab/2/"

@@ -7,8 +7,9 @@ import pytest
 
 from core.callers import LOCAL_CALLER
 from core.errors import JobFinishedError, JobNotFoundError, LeaseLostError
-from core.jobs import events, job_states, jobs
-from core.jobs.claims import Claim, Finished, Heartbeat, Made, Prepared
+from core.jobs import events, job_flow, job_states, jobs
+from core.jobs.claims import Claim, Finished, Heartbeat, Input, Made, Planned, Probed
+from core.jobs.part_kinds import chosen_queues
 from core.jobs.progress import StageReport
 from stdo.service.resources import TERMINAL_JOB_STATES
 from tests.core.samples import (
@@ -16,14 +17,17 @@ from tests.core.samples import (
     LEASE,
     MAX_ATTEMPTS,
     REFUSAL,
+    SOURCE,
     after,
     beat,
     cancel,
     claim,
+    encoded_job,
     fail,
     load_job,
     load_part,
     new_job,
+    new_video,
     part_id_of,
     part_states,
     reap,
@@ -39,23 +43,29 @@ class TestLife:
         database = deployment.database
         job_id = new_job(database, groups={"count": 2})
         assert load_job(database, job_id).state == "queued"
+        assert part_states(database, job_id) == {"encode": "queued", "plan": "waiting"}
 
-        prepare = claim(database, job_id, "encode", seconds=1)
-        assert load_job(database, job_id).state == "preparing"
-        assert prepare.settings is not None
-        assert prepare.settings.groups.count == 2
-        succeed(database, prepare, Prepared(training_count=2), seconds=2)
+        encode = claim(database, job_id, "encode", seconds=1)
+        assert load_job(database, job_id).state == "encoding"
+        assert encode.settings is not None
+        assert encode.settings.groups.count == 2
+        succeed(database, encode, Made(), seconds=2)
+        assert part_states(database, job_id) == {"encode": "succeeded", "plan": "queued"}
+        assert load_job(database, job_id).state == "planning"
+
+        succeed(database, claim(database, job_id, "plan", seconds=2), Planned(training_count=2), seconds=2)
         assert part_states(database, job_id) == {
             "encode": "succeeded",
-            "train_network 0": "queued",
-            "train_network 1": "queued",
+            "plan": "succeeded",
+            "train 0": "queued",
+            "train 1": "queued",
             "finish": "waiting",
         }
 
-        # In any order: the second network first.
-        for index in (1, 0):
+        # In any order: the second training first.
+        for number in (1, 0):
             assert load_job(database, job_id).state == "training"
-            succeed(database, claim(database, job_id, "train", index, seconds=3), Made(), seconds=4)
+            succeed(database, claim(database, job_id, "train", number, seconds=3), Made(), seconds=4)
         assert load_job(database, job_id).state == "finishing"
 
         finish = claim(database, job_id, "finish", seconds=5)
@@ -65,14 +75,32 @@ class TestLife:
         assert (job.started_at, job.finished_at) == (after(1), after(6))
         with database.snapshot() as session:
             history = events.list_after(session, LOCAL_CALLER, job_id, 0)
-        assert [event.state for event in history] == ["queued", "preparing", "training", "finishing", "succeeded"]
-        assert [event.id for event in history] == [1, 2, 3, 4, 5]
+        states = ["queued", "encoding", "planning", "training", "finishing", "succeeded"]
+        assert [event.state for event in history] == states
+        assert [event.id for event in history] == [1, 2, 3, 4, 5, 6]
 
-    def test_networks_that_end_at_once_start_one_finish(self, deployment: Deployment) -> None:
+    def test_a_plan_without_trainings_leads_to_the_finish(self, deployment: Deployment) -> None:
+        job_id = training_job(deployment.database, training_count=0)
+        assert part_states(deployment.database, job_id)["finish"] == "queued"
+        assert load_job(deployment.database, job_id).state == "finishing"
+
+    def test_the_finish_is_queued_where_the_settings_say(self, deployment: Deployment) -> None:
+        database = deployment.database
+        settings = deployment.settings.model_copy(update={"finish_queue": "gpu"})
+        job_id = encoded_job(database)
+        with database.transaction() as session:
+            held = job_states.claim(session, part_id_of(database, job_id, "plan"), now=after(0), lease=LEASE)
+            assert held is not None
+            result = Planned(training_count=0)
+            job_states.succeed(session, held, result, now=after(1), queues=chosen_queues(settings))
+        assert claim(database, job_id, "finish").queue == "gpu"
+        assert claim(database, training_job(database, training_count=0), "finish").queue == "cpu"
+
+    def test_trainings_that_end_at_once_start_one_finish(self, deployment: Deployment) -> None:
         database = deployment.database
         count = 4
         job_id = training_job(database, training_count=count)
-        held = [claim(database, job_id, "train", index) for index in range(count)]
+        held = [claim(database, job_id, "train", number) for number in range(count)]
         together = Barrier(count)
 
         def end(one: Claim) -> None:
@@ -85,10 +113,11 @@ class TestLife:
         assert part_states(database, job_id)["finish"] == "queued"
 
     def test_ended_states_lead_nowhere(self) -> None:
-        assert {state for state, following in job_states.MOVES.items() if not following} == TERMINAL_JOB_STATES
-        for state, following in job_states.MOVES.items():
+        assert {state for state, following in job_flow.MOVES.items() if not following} == TERMINAL_JOB_STATES
+        for state, following in job_flow.MOVES.items():
             if state not in TERMINAL_JOB_STATES:
                 assert {"failed", "cancelled"} < following
+                assert state not in following
 
     @pytest.mark.parametrize("ended", ["failed", "cancelled"])
     def test_an_ended_job_stays_as_it_is(self, deployment: Deployment, ended: str) -> None:
@@ -117,8 +146,45 @@ class TestLife:
         job_id = new_job(deployment.database)
         held = claim(deployment.database, job_id, "encode")
         with pytest.raises(AssertionError):
-            succeed(deployment.database, held, Made(), seconds=1)
-        assert part_states(deployment.database, job_id) == {"encode": "running"}
+            succeed(deployment.database, held, Planned(training_count=1), seconds=1)
+        assert part_states(deployment.database, job_id) == {"encode": "running", "plan": "waiting"}
+
+
+class TestInputs:
+    def test_are_what_the_part_needs_from_where_it_was_made(self, deployment: Deployment) -> None:
+        database = deployment.database
+        video_id = new_video(database)
+        probe = claim(database, video_id, "probe")
+        assert (probe.inputs, probe.output_prefix) == ((), f"videos/{video_id}/probe/{probe.part_id}/1/")
+        succeed(database, probe, Probed(source=SOURCE))
+        job_id = new_job(database, video_id=video_id)
+        info = Input(name="source_info", prefix=probe.output_prefix)
+
+        encode = claim(database, job_id, "encode")
+        assert reap(database, 100) == 1
+        assert encode.inputs == (info,)
+        encode = claim(database, job_id, "encode", seconds=100)
+        assert encode.output_prefix == f"jobs/{job_id}/work/encode-2/"
+        succeed(database, encode, Made(), seconds=100)
+        base_stream = Input(name="base_stream", prefix=encode.output_prefix)
+
+        plan = claim(database, job_id, "plan", seconds=100)
+        assert plan.inputs == (info, base_stream)
+        succeed(database, plan, Planned(training_count=2), seconds=100)
+        train = [claim(database, job_id, "train", number, seconds=100) for number in range(2)]
+        for number, held in enumerate(train):
+            assert held.inputs == (info, base_stream, Input(name="plan", prefix=plan.output_prefix))
+            assert held.output_prefix == f"jobs/{job_id}/work/train-{number}-1/"
+            succeed(database, held, Made(), seconds=100)
+
+        assert claim(database, job_id, "finish", seconds=100).inputs == (
+            info,
+            base_stream,
+            Input(name="plan", prefix=plan.output_prefix),
+            Input(name="scores", prefix=plan.output_prefix),
+            Input(name="training_0", prefix=train[0].output_prefix),
+            Input(name="training_1", prefix=train[1].output_prefix),
+        )
 
 
 class TestClaim:
@@ -154,7 +220,7 @@ class TestClaim:
             assert job_states.claim(session, part_id, now=after(1), lease=LEASE) is None
         job = load_job(database, job_id)
         assert (job.state, job.failure) == ("failed", job_states.OUTDATED_SETTINGS.model_dump())
-        assert part_states(database, job_id) == {"encode": "failed"}
+        assert part_states(database, job_id) == {"encode": "failed", "plan": "cancelled"}
 
 
 class TestFencing:
@@ -165,10 +231,10 @@ class TestFencing:
         assert reap(deployment.database, LEASE.total_seconds() + 1) == 1
         new = claim(database, job_id, "encode", seconds=70)
         assert (new.attempt, new.part_id) == (2, old.part_id)
-        report = StageReport(stage="groups", done=1, total=1, unit="frames")
+        report = StageReport(stage="encode", done=1, total=1, unit="frames")
         assert beat(deployment.database, old, 71, report) == Heartbeat(lost=True, cancel_requested=False)
         with pytest.raises(LeaseLostError):
-            succeed(database, old, Prepared(training_count=1), seconds=71)
+            succeed(database, old, Made(), seconds=71)
         for infrastructure in (False, True):
             with pytest.raises(LeaseLostError):
                 fail(deployment.database, old, infrastructure=infrastructure, seconds=71)
@@ -177,8 +243,8 @@ class TestFencing:
                 end(session, old, now=after(71))
         task, job = load_part(database, old.part_id), load_job(database, job_id)
         assert (task.state, task.lease_token, task.attempt, task.stage) == ("running", new.token, 2, None)
-        assert (job.state, job.progress) == ("preparing", 0.0)
-        succeed(database, new, Prepared(training_count=1), seconds=72)
+        assert (job.state, job.progress) == ("encoding", 0.0)
+        succeed(database, new, Made(), seconds=72)
 
     def test_heartbeats_keep_the_lease(self, deployment: Deployment) -> None:
         held = claim(deployment.database, new_job(deployment.database), "encode")
@@ -205,11 +271,12 @@ class TestReap:
         assert job.state == "failed"
         assert job.failure is not None
         assert job.failure["type"] == "infrastructure"
-        assert "train_network 0 was tried 3 times" in job.failure["detail"]
+        assert "train 0 was tried 3 times" in job.failure["detail"]
         assert part_states(database, job_id) == {
             "encode": "succeeded",
-            "train_network 0": "failed",
-            "train_network 1": "cancelled",
+            "plan": "succeeded",
+            "train 0": "failed",
+            "train 1": "cancelled",
             "finish": "cancelled",
         }
 
@@ -251,9 +318,10 @@ class TestFail:
         assert (job.state, job.failure, job.finished_at) == ("failed", REFUSAL.model_dump(), after(5))
         assert part_states(database, job_id) == {
             "encode": "succeeded",
-            "train_network 0": "failed",
-            "train_network 1": "cancelled",
-            "train_network 2": "cancelled",
+            "plan": "succeeded",
+            "train 0": "failed",
+            "train 1": "cancelled",
+            "train 2": "cancelled",
             "finish": "cancelled",
         }
         assert beat(deployment.database, second, 6).lost
@@ -271,7 +339,7 @@ class TestFail:
         failure = load_job(database, job_id).failure
         assert failure is not None
         assert failure["type"] == "infrastructure"
-        assert "the step ended with signal 9" in failure["detail"]
+        assert "the part ended with signal 9" in failure["detail"]
 
     def test_pauses_grow_to_ten_minutes_and_no_further(self, embedded_deployment: Deployment) -> None:
         database = embedded_deployment.database
@@ -313,7 +381,7 @@ class TestRelease:
         with database.transaction() as session:
             job_states.release(session, held, now=after(2))
         assert (load_job(database, job_id).state, load_job(database, job_id).finished_at) == ("cancelled", after(2))
-        assert part_states(database, job_id) == {"encode": "cancelled"}
+        assert part_states(database, job_id) == {"encode": "cancelled", "plan": "cancelled"}
 
 
 class TestCancel:
@@ -323,7 +391,7 @@ class TestCancel:
         cancel(deployment.database, job_id, seconds=3)
         job = load_job(database, job_id)
         assert (job.state, job.finished_at) == ("cancelled", after(3))
-        assert part_states(database, job_id) == {"encode": "cancelled"}
+        assert part_states(database, job_id) == {"encode": "cancelled", "plan": "cancelled"}
 
     def test_of_a_running_job_waits_for_its_workers(self, deployment: Deployment) -> None:
         database = deployment.database
@@ -332,7 +400,7 @@ class TestCancel:
         cancel(deployment.database, job_id)
         cancel(deployment.database, job_id)
         assert load_job(database, job_id).state == "training"
-        assert part_states(database, job_id)["train_network 2"] == "cancelled"
+        assert part_states(database, job_id)["train 2"] == "cancelled"
         assert beat(deployment.database, first, 2) == Heartbeat(lost=False, cancel_requested=True)
         with database.transaction() as session:
             job_states.acknowledge_cancel(session, first, now=after(3))

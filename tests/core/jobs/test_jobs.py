@@ -5,7 +5,7 @@ import pytest
 from core.callers import LOCAL_CALLER
 from core.errors import JobActiveError, JobNotFoundError, VideoNotFoundError, VideoRefusedError
 from core.jobs import job_states, jobs
-from core.jobs.claims import Finished, Made, Prepared
+from core.jobs.claims import Finished, Made
 from core.jobs.progress import StageReport
 from core.presets import resolve_settings
 from stdo.service.resources import Job
@@ -61,16 +61,16 @@ class TestResource:
         job_id = new_job(database)
         held = claim(database, job_id, "encode", seconds=1)
         for seconds, done in ((2, 0), (4, 10)):
-            report = StageReport(stage="base_stream", done=done, total=40, unit="frames")
+            report = StageReport(stage="encode", done=done, total=40, unit="frames")
             with database.transaction() as session:
                 job_states.heartbeat(session, held, now=after(seconds), report=report)
         job = resource(deployment, job_id)
-        assert (job.state, job.stage, job.started_at) == ("preparing", "base_stream", after(1))
+        assert (job.state, job.stage, job.started_at) == ("encoding", "encode", after(1))
         assert job.stage_progress is not None
         assert job.stage_progress.model_dump() == {"done": 10, "total": 40, "unit": "frames"}
         assert job.speed == pytest.approx(5)
         assert job.eta_seconds is None
-        assert job.progress == pytest.approx(0.01 + 0.05 / 4)
+        assert job.progress == 0.06 / 4
 
     def test_with_its_bundle(self, deployment: Deployment) -> None:
         database = deployment.database
@@ -84,8 +84,9 @@ class TestResource:
             "base_stream": 500,
             "networks": 201,
             "patch_index": 7,
+            "tables": 160,
             "manifest": 2000,
-            "total": 2708,
+            "total": 2868,
         }
         assert job.bundle.quality["restored"]["psnr_y"] == 40.0
         assert job.bundle.quality["bicubic"]["psnr_y"] == 30.0
@@ -112,8 +113,7 @@ class TestRemove:
 
     def test_is_refused_before_its_end(self, deployment: Deployment) -> None:
         database = deployment.database
-        job_id = new_job(database)
-        succeed(database, claim(database, job_id, "encode"), Prepared(training_count=1))
+        job_id = training_job(database)
         with pytest.raises(JobActiveError, match="training"), database.transaction() as session:
             jobs.remove(session, LOCAL_CALLER, job_id)
         assert resource(deployment, job_id).state == "training"

@@ -7,7 +7,7 @@ import pytest
 from core.callers import LOCAL_CALLER
 from core.jobs import jobs, leftovers
 from core.jobs.claims import Finished, Made
-from core.storage.keys import bundle_prefix, work_key
+from core.storage.keys import bundle_prefix, job_prefixes, work_key
 from tests.core.samples import cancel, claim, fail, reap, sample_bundle, succeed, training_job
 from tests.deployments import Deployment
 
@@ -22,14 +22,14 @@ def an_object(tmp_path: Path) -> Path:
 def put_all(deployment: Deployment, job_id: str, an_object: Path) -> list[str]:
     """A work file, and a bundle of each of two attempts."""
     keys = [f"{bundle_prefix(job_id, attempt)}manifest.json" for attempt in (1, 2)]
-    keys.append(work_key(job_id, "prepare_job-1/base.mp4"))
+    keys.append(work_key(job_id, "encode-1/base.mp4"))
     for key in keys:
         deployment.store.put_file(key, an_object)
     return keys
 
 
 def keys_of(deployment: Deployment, job_id: str) -> list[str]:
-    return [key for prefix in jobs.job_prefixes(job_id) for key in deployment.store.list_prefix(prefix)]
+    return [key for prefix in job_prefixes(job_id) for key in deployment.store.list_prefix(prefix)]
 
 
 def test_a_job_that_goes_on_keeps_everything(deployment: Deployment, an_object: Path) -> None:
