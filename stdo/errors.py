@@ -52,4 +52,12 @@ class FrameRangeError(StdoError):
 
 
 class MalformedSegmentTableError(StdoError):
-    """The segment table can't be decoded, or its segments don't follow one another."""
+    """The segment table can't be decoded, or its segments don't follow one another or don't fill the files."""
+
+
+class MalformedPlaylistError(StdoError):
+    """An HLS playlist can't be read, or doesn't say what the segment table says."""
+
+
+class LadderError(StdoError):
+    """A ladder can't be read, or its rungs are not bundles of one video with segments cut alike."""

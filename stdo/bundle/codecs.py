@@ -23,7 +23,7 @@ class Codec:
     sample_entry: str
     """The code of its tracks in MP4 (ISO/IEC 14496-15; AV1 Codec ISO Media File Format Binding)."""
     bit_depths: tuple[BitDepth, ...]
-    """That the encoder writes, the default of a source with 8 bits first."""
+    """That a base stream may have, the encoder's default for a source with 8 bits first."""
     carries_hdr: bool
     """Whether players show PQ and HLG in it."""
     places_key_frames: bool

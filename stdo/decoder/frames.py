@@ -17,6 +17,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from stdo.bundle.codecs import BitDepth
 from stdo.bundle.geometry import Image as Image
 from stdo.bundle.manifest import Colour
 from stdo.decoder.colour import FRACTION_BITS, colour_factors
@@ -45,6 +46,7 @@ class YuvFrame:
     """Cr, as `u`"""
     time: Fraction
     """Presentation time in seconds."""
+    bit_depth: BitDepth = 8
 
     def __post_init__(self) -> None:
         height, width = self.y.shape
