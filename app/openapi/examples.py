@@ -90,7 +90,7 @@ RESPONSES: Mapping[tuple[str, int], BaseModel | Mapping[str, Any]] = {
     ("create_job", 202): QUEUED_JOB,
     ("list_presets", 200): PAGE_OF_PRESETS,
     ("list_networks", 200): {
-        "items": [{"sha256": SHA256, "name": "espcn-x2-rgb", "scale": 2, "channels": "rgb", "byte_count": 47_104}],
+        "items": [{"sha256": SHA256, "architecture": "espcn", "scale": 2, "channels": "rgb", "byte_count": 47_104}],
         "next_cursor": None,
     },
 }

@@ -8,15 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 from starlette.responses import Response
-from stdo.decoder.general import GENERAL
 
 from app.http.problems import NETWORK_NOT_FOUND, RANGE_NOT_SATISFIABLE, ProblemError
 from app.http.representations import FOR_EVERYONE_FOREVER, RangedFile, is_not_modified, not_modified
 from app.openapi.documentation import NOT_MODIFIED, answer, describe_headers, document
 from app.openapi.examples import SHA256
 from app.openapi.shared_parts import OPEN_PROBLEMS
-from stdo.bundle.manifest import Channels, Scale, Sha256
+from stdo.bundle.fields import Sha256
+from stdo.bundle.manifest import Channels, Scale
 from stdo.bundle.schema import SCHEMA_PATH
+from stdo.decoder.general import GENERAL
 from stdo.service.resources import Page
 
 SCHEMA_LIFETIME = "public, max-age=3600"
@@ -32,7 +33,7 @@ class GeneralNetworkFile(BaseModel):
 
     sha256: Sha256
     """Of its ONNX file, which lies at `/v1/networks/{sha256}`."""
-    name: str
+    architecture: str
     scale: Scale
     channels: Channels
     byte_count: int
@@ -51,7 +52,7 @@ def list_networks() -> Page[GeneralNetworkFile]:
         items=tuple(
             GeneralNetworkFile(
                 sha256=sha256,
-                name=network.name,
+                architecture=network.architecture,
                 scale=network.scale,
                 channels=network.channels,
                 byte_count=network.path.stat().st_size,

@@ -145,7 +145,6 @@ class TestCreateJobWithVideo:
         files = {"file": ("a.mp4", b"x"), "settings": (None, b"\xff\xfe")}
         assert_problem(embedded_api.client.post("/v1/jobs", files=files), 422, "invalid-request", "settings")
 
-
     @pytest.mark.parametrize(
         ("settings", "message"),
         [

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import httpx
 import jsonschema
 import pytest
-from stdo.decoder.general import GENERAL
 
 from app.serve.child_processes import PROJECT_FOLDER
 from stdo.bundle.schema import SCHEMA_PATH
+from stdo.decoder.general import GENERAL
 from tests.app.live import assert_problem, live_api
 from tests.core.samples import sample_bundle
 from tests.deployments import Deployment
@@ -36,7 +36,11 @@ class TestNetworks:
         assert [item["sha256"] for item in items] == list(GENERAL)
         for item in items:
             network = GENERAL[item["sha256"]]
-            assert (item["name"], item["scale"], item["channels"]) == (network.name, network.scale, network.channels)
+            assert (item["architecture"], item["scale"], item["channels"]) == (
+                network.architecture,
+                network.scale,
+                network.channels,
+            )
 
     def test_each_is_served_for_good(self, client: httpx.Client) -> None:
         assert GENERAL
