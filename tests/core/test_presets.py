@@ -69,6 +69,6 @@ def test_an_unknown_preset_is_named() -> None:
     [("stdo", 3, "separate"), ("jstdo", 3, "joint"), ("nas", 3, "separate"), ("awdnn", 1, "separate")],
 )
 def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, sharing: str) -> None:
-    settings = resolve_settings("fast", {"method": method, "groups": {"count": 3}})
+    settings = resolve_settings("fast", {"method": method, "groups": {"count": groups}})
     assert settings.group_count == groups
     assert settings.sharing == sharing
