@@ -84,9 +84,7 @@ def test_the_source_is_decoded_once_a_part_and_the_base_stream_three_times(
 ) -> None:
     source = ClipMaker(tmp_path).make("clip.mp4", frames=40)
     decoders = Decoders(tmp_path, source, monkeypatch)
-    settings = settings_of(
-        {"groups": {"count": 4}, "training": {"steps": 4}, "base_stream": {"segment_seconds": 0.5}}
-    )
+    settings = settings_of({"groups": {"count": 4}, "training": {"steps": 4}, "base_stream": {"segment_seconds": 0.5}})
     job = Job(source=source, settings=settings, work=WorkFolder(root=tmp_path / "work"), ffmpeg=decoders.ffmpeg)
 
     assert decoders.of(job.probe) == {"source": 1}
