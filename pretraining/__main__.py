@@ -1,4 +1,4 @@
-"""python -m pretraining [train|evaluate] --photos DIR: train the general networks, or print their figures."""
+"""python -m pretraining: train the general networks, print their figures, or write them in the client's form."""
 
 import argparse
 import logging
@@ -7,18 +7,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.registry import ARCHITECTURES, SUPPORTED_SCALES
-from pretraining.plan import PLAN, PlannedNetwork, plan_of
+from models.registry import ARCHITECTURES
+from pretraining.export_general import export_general
+from pretraining.plan import PLAN, PRETRAINED_SCALES, PlannedNetwork, plan_of
 from pretraining.recipe import pretrain
 from pretraining.report import print_figures
+from stdo.decoder.general import INDEX
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if options.command == "export-general":
+        for path in export_general(INDEX.parent):
+            logging.info("%s has %d bytes", path.name, path.stat().st_size)
+        return
+    if options.photos is None:
+        sys.exit(f"{options.command} needs --photos.")
     if options.command == "evaluate":
-        scales = SUPPORTED_SCALES if options.scale is None else (options.scale,)
+        scales = PRETRAINED_SCALES if options.scale is None else (options.scale,)
         print_figures(photos=options.photos, weights=options.output, scales=scales)
         return
     planned = _chosen(options)
@@ -27,11 +35,11 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("train", "evaluate"), default="train")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of <package>__<name>.jpg photographs")
+    parser.add_argument("command", nargs="?", choices=("train", "evaluate", "export-general"), default="train")
+    parser.add_argument("--photos", type=Path, help="folder of <package>__<name>.jpg photographs")
     parser.add_argument("--output", type=Path, default=Path("pretraining-output"), help="folder of the weights files")
     parser.add_argument("--architecture", choices=[known.name for known in ARCHITECTURES], help="train this one alone")
-    parser.add_argument("--scale", type=int, choices=SUPPORTED_SCALES, help="train or judge this scale alone")
+    parser.add_argument("--scale", type=int, choices=PRETRAINED_SCALES, help="train or judge this scale alone")
     parser.add_argument("--minutes", type=float, help="train each network this long, instead of as planned")
     parser.add_argument("--learning-rate", type=float, help="the highest learning rate, instead of the planned one")
     parser.add_argument("--full-precision-share", type=float, help="the last share of each run goes without bf16")

@@ -23,11 +23,11 @@ class Codec:
     sample_entry: str
     """The code of its tracks in MP4 (ISO/IEC 14496-15; AV1 Codec ISO Media File Format Binding)."""
     bit_depths: tuple[BitDepth, ...]
-    """That the encoder writes, the default of a source with 8 bits first."""
+    """That a base stream may have, the encoder's default for a source with 8 bits first."""
     carries_hdr: bool
     """Whether players show PQ and HLG in it."""
-    places_key_frames: bool
-    """Whether the encoder puts key frames where it is told to; else they come at even distances alone."""
+    regular_only: bool
+    """Whether the encoder knows regular streams alone: a constant frame rate, and key frames at one distance."""
     played_by: str
     """Which clients bring a decoder. For people."""
 
@@ -40,7 +40,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="avc1",
         bit_depths=(8, 10),
         carries_hdr=False,
-        places_key_frames=True,
+        regular_only=False,
         played_by="everything, in 8 bits; in 10 bits programs with FFmpeg alone",
     ),
     "hevc": Codec(
@@ -50,7 +50,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="hvc1",
         bit_depths=(8, 10),
         carries_hdr=True,
-        places_key_frames=True,
+        regular_only=False,
         played_by="Apple's devices, most televisions and phones, browsers on machines with a hardware decoder",
     ),
     "av1": Codec(
@@ -60,7 +60,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="av01",
         bit_depths=(10, 8),
         carries_hdr=True,
-        places_key_frames=True,
+        regular_only=False,
         played_by="Chromium and Firefox everywhere, recent phones and televisions; Safari with a hardware decoder",
     ),
     "vvc": Codec(
@@ -70,7 +70,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="vvc1",
         bit_depths=(10,),
         carries_hdr=True,
-        places_key_frames=False,
+        regular_only=True,
         played_by="no browser: apps that bring a decoder",
     ),
 }

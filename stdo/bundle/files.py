@@ -1,13 +1,15 @@
-"""Where the files of a bundle come from: a folder, or a URL. Both hand out verified local files only."""
+"""Where the files of a bundle come from: a folder, or a URL. Both hand out verified bytes and files only."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,8 @@ import httpx
 
 from stdo.bundle.manifest import FileEntry
 from stdo.bundle.manifest_reader import MANIFEST_MAX_BYTES, MANIFEST_NAME
-from stdo.errors import BundleNotFoundError, DamagedBundleError, TransferError
+from stdo.bundle.segments import ByteRange
+from stdo.errors import BundleNotFoundError, DamagedBundleError, MissingFileError, TransferError
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -29,6 +32,10 @@ class BundleFiles(Protocol):
 
     def verified_path(self, file: FileEntry) -> Path:
         """A local file whose size and hash were compared with the manifest's just now."""
+        ...
+
+    def verified_bytes(self, file: FileEntry, part: ByteRange) -> bytes:
+        """Some bytes of a file, whose hash was compared with that of `part` just now. Nothing else is fetched."""
         ...
 
     def close(self) -> None:
@@ -57,27 +64,39 @@ class FolderFiles:
 
     def verified_path(self, file: FileEntry) -> Path:
         """See BundleFiles. Raises DamagedBundleError."""
-        path = self._folder / file.path
-        # The manifest's paths can't leave the folder; a link inside of it could.
-        if not path.resolve().is_relative_to(self._folder.resolve()):
-            raise DamagedBundleError(f"{file.path} is a link that leads out of the bundle. Fetch the bundle again.")
+        path = self._path(file)
         try:
-            byte_count = path.stat().st_size
-            same = byte_count == file.byte_count and _sha256(path) == file.sha256
+            same = path.stat().st_size == file.byte_count and _sha256(path) == file.sha256
         except OSError as error:
-            raise DamagedBundleError(
-                f"{file.path} of the bundle can't be read ({error.strerror}). Fetch the bundle again."
-            ) from error
+            raise _unreadable(file, error) from error
         if not same:
             raise _damaged(file)
         return path
 
+    def verified_bytes(self, file: FileEntry, part: ByteRange) -> bytes:
+        """See BundleFiles. Raises DamagedBundleError."""
+        path = self._path(file)
+        try:
+            data = _read_part(path, part)
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        if data is None:
+            raise _damaged(file)
+        return data
+
     def close(self) -> None:
         """See BundleFiles."""
 
+    def _path(self, file: FileEntry) -> Path:
+        path = self._folder / file.path
+        # The manifest's paths can't leave the folder; a link inside of it could.
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise DamagedBundleError(f"{file.path} is a link that leads out of the bundle. Fetch the bundle again.")
+        return path
+
 
 class HttpFiles:
-    """A bundle behind a URL. Its files are fetched when they are first asked for and kept by their hash."""
+    """A bundle behind a URL. What is fetched of it, whole files or parts, is kept in a folder by its hash."""
 
     def __init__(self, url: str, *, cache_folder: Path | None, http: httpx.Client | None) -> None:
         """`url` is the bundle's folder, or its manifest."""
@@ -105,28 +124,23 @@ class HttpFiles:
 
     def verified_path(self, file: FileEntry) -> Path:
         """See BundleFiles. Raises DamagedBundleError, TransferError."""
-        try:
-            return self._cached_path(file)
-        except OSError as error:
-            raise TransferError(
-                f"{file.path} of the bundle can't be kept in {self._folder} ({error.strerror}). "
-                "Make room there, or give another cache folder."
-            ) from error
-
-    def _cached_path(self, file: FileEntry) -> Path:
-        target = self._folder / file.sha256
-        if target.is_file() and _sha256(target) == file.sha256:
+        with self._keeping(file):
+            target = self._folder / file.sha256
+            if not (target.is_file() and _sha256(target) == file.sha256):
+                with self._get_file(file, None) as response:
+                    self._keep(response, file, _whole(file))
             return target
-        url = str(httpx.URL(self._url).join(file.path))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="part-", delete=False) as part:
-            part_path = Path(part.name)
-        try:
-            self._download(url, file, part_path)
-            part_path.replace(target)
-        finally:
-            part_path.unlink(missing_ok=True)
-        return target
+
+    def verified_bytes(self, file: FileEntry, part: ByteRange) -> bytes:
+        """See BundleFiles. Raises DamagedBundleError, TransferError."""
+        with self._keeping(file):
+            data = self._kept_bytes(file, part)
+            if data is None:
+                self._fetch_part(file, part)
+                data = self._kept_bytes(file, part)
+            if data is None:
+                raise _damaged(file)
+            return data
 
     def close(self) -> None:
         """See BundleFiles."""
@@ -135,28 +149,75 @@ class HttpFiles:
         if self._owns_http:
             self._http.close()
 
-    def _download(self, url: str, file: FileEntry, path: Path) -> None:
-        digest, byte_count = hashlib.sha256(), 0
-        with self._get(url) as response, path.open("wb") as part:
-            if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
-                raise DamagedBundleError(f"{file.path} of the bundle is not at {url}.")
-            _check_status(response, url)
-            for group in response.iter_bytes():
-                byte_count += len(group)
-                if byte_count > file.byte_count:
+    def _kept_bytes(self, file: FileEntry, part: ByteRange) -> bytes | None:
+        """The bytes from the folder, where they are there and right: kept alone, or in the whole file."""
+        alone, whole = self._folder / part.sha256, self._folder / file.sha256
+        data = _read_part(alone, replace(part, offset=0)) if alone.is_file() else None
+        if data is None and whole.is_file():
+            data = _read_part(whole, part)
+        return data
+
+    def _fetch_part(self, file: FileEntry, part: ByteRange) -> None:
+        """Fetch the part alone, or the whole file from a server that doesn't serve parts."""
+        is_whole = part == _whole(file)
+        with self._get_file(file, None if is_whole else part) as response:
+            is_part = response.status_code == httpx.codes.PARTIAL_CONTENT
+            self._keep(response, file, part if is_part else _whole(file))
+
+    def _keep(self, response: httpx.Response, file: FileEntry, part: ByteRange) -> None:
+        """Write a response's bytes into the folder, under their hash, if they are what was promised."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="part-", delete=False) as target:
+            target_path = Path(target.name)
+            try:
+                digest, byte_count = hashlib.sha256(), 0
+                for group in response.iter_bytes():
+                    byte_count += len(group)
+                    if byte_count > part.byte_count:
+                        raise _damaged(file)
+                    digest.update(group)
+                    target.write(group)
+                if byte_count != part.byte_count or digest.hexdigest() != part.sha256:
                     raise _damaged(file)
-                digest.update(group)
-                part.write(group)
-        if byte_count != file.byte_count or digest.hexdigest() != file.sha256:
-            raise _damaged(file)
+                target.close()
+                target_path.replace(self._folder / part.sha256)
+            finally:
+                target_path.unlink(missing_ok=True)
 
     @contextmanager
-    def _get(self, url: str) -> Iterator[httpx.Response]:
+    def _get_file(self, file: FileEntry, part: ByteRange | None) -> Iterator[httpx.Response]:
+        """A response with a file's bytes (status 200), or with those of the part asked for (206)."""
+        url = str(httpx.URL(self._url).join(file.path))
+        # Ranges count the bytes as stored, so that they must not come compressed.
+        headers = {"Accept-Encoding": "identity"}
+        if part is not None:
+            headers["Range"] = f"bytes={part.offset}-{part.end - 1}"
+        with self._get(url, headers) as response:
+            if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+                raise MissingFileError(f"{file.path} of the bundle is not at {url}.")
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise _damaged(file)
+            if part is None or response.status_code != httpx.codes.PARTIAL_CONTENT:
+                _check_status(response, url)
+            yield response
+
+    @contextmanager
+    def _get(self, url: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         try:
-            with self._http.stream("GET", url, follow_redirects=True) as response:
+            with self._http.stream("GET", url, headers=headers, follow_redirects=True) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TransferError(f"{url} can't be fetched: {error}. Check the address, or try again.") from error
+
+    @contextmanager
+    def _keeping(self, file: FileEntry) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TransferError(
+                f"{file.path} of the bundle can't be kept in {self._folder} ({error.strerror}). "
+                "Make room there, or give another cache folder."
+            ) from error
 
 
 def _names_manifest(url: str) -> bool:
@@ -171,6 +232,26 @@ def _check_status(response: httpx.Response, url: str) -> None:
 
 def _damaged(file: FileEntry) -> DamagedBundleError:
     return DamagedBundleError(f"{file.path} differs from what the manifest promises. Fetch the bundle again.")
+
+
+def _unreadable(file: FileEntry, error: OSError) -> DamagedBundleError:
+    kind = MissingFileError if isinstance(error, FileNotFoundError) else DamagedBundleError
+    return kind(f"{file.path} of the bundle can't be read ({error.strerror}). Fetch the bundle again.")
+
+
+def _whole(file: FileEntry) -> ByteRange:
+    return ByteRange(offset=0, byte_count=file.byte_count, sha256=file.sha256)
+
+
+def _read_part(path: Path, part: ByteRange) -> bytes | None:
+    """A part of a local file; None where its bytes are not the promised ones."""
+    with path.open("rb") as file:
+        # Nobody's promise makes this program ask for more memory than the file has bytes.
+        if file.seek(0, os.SEEK_END) < part.end:
+            return None
+        file.seek(part.offset)
+        data = file.read(part.byte_count)
+    return data if hashlib.sha256(data).hexdigest() == part.sha256 else None
 
 
 def _sha256(path: Path) -> str:

@@ -1,25 +1,43 @@
-"""Geometry: display size -> low-resolution frame -> patches, with their halo, in pixels (docs/FORMAT.md, section 4)."""
+"""Geometry: display size -> base frame -> patches, with their halo, in pixels (docs/FORMAT.md, section 4)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from stdo.bundle.manifest import PatchGrid
+from stdo.bundle.codecs import BitDepth
+from stdo.bundle.manifest import Manifest, PatchGrid, Picture
 
-Image = npt.NDArray[np.uint8]
-"""uint8, (h, w, C)"""
+Image = npt.NDArray[np.uint8 | np.uint16]
+"""(h, w, C): uint8 at 8 bits a sample, uint16 at 10"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameLayout:
+    """What restoring or comparing a frame has to know of its bundle."""
+
+    picture: Picture
+    grid: PatchGrid | None
+    """None without networks: every frame is then as decoded."""
+    base_bit_depth: BitDepth
+    """Bits of a sample of the base stream; those of the restored picture are `picture.bit_depth`."""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The layout of a bundle's frames."""
+        return cls(picture=manifest.picture, grid=manifest.patch_grid, base_bit_depth=manifest.base_stream.bit_depth)
 
 
 def base_size(display_size: int, scale: int) -> int:
-    """The even low-resolution size that covers `display_size` high-resolution pixels."""
+    """The even size of the base stream that covers `display_size` pixels of the picture."""
     return 2 * _divide_up(display_size, 2 * scale)
 
 
 def make_patch_grid(*, base_width: int, base_height: int, patch_width: int, patch_height: int, halo: int) -> PatchGrid:
-    """The grid that covers a low-resolution frame; the last column and row may reach beyond it."""
+    """The grid that covers a base frame; the last column and row may reach beyond it."""
     return PatchGrid(
         patch_width=patch_width,
         patch_height=patch_height,
@@ -36,7 +54,7 @@ def _divide_up(number: int, by: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchBox:
-    """Where a patch lies in the low-resolution frame, cut short at the frame's edge."""
+    """Where a patch lies in the base frame, cut short at the frame's edge."""
 
     top: int
     left: int
@@ -59,13 +77,13 @@ def patch_boxes(grid: PatchGrid, *, base_width: int, base_height: int) -> list[P
 
 
 def extract_patches(frame: Image, grid: PatchGrid) -> Image:
-    """All patches of a low-resolution frame with their halo, the frame extended by edge replication.
+    """All patches of a base frame with their halo, the frame extended by edge replication.
 
     Args:
-        frame: (H, W, C) uint8.
+        frame: (H, W, C).
 
     Returns:
-        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) uint8 in raster order.
+        (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) in raster order.
     """
     extended = _extend(frame, grid)
     window = (grid.patch_height + 2 * grid.halo, grid.patch_width + 2 * grid.halo)
@@ -78,11 +96,11 @@ def assemble_patches(patches: Image, grid: PatchGrid, *, scale: int, height: int
     """Put restored patches together and cut off what exceeds the picture.
 
     Args:
-        patches: (rows * columns, scale * patch_height, scale * patch_width, C) uint8 in raster order, halo cut off.
-        height, width: of the picture wanted, in high-resolution pixels.
+        patches: (rows * columns, scale * patch_height, scale * patch_width, C) in raster order, halo cut off.
+        height, width: of the picture wanted, in its own pixels.
 
     Returns:
-        (height, width, C) uint8.
+        (height, width, C).
     """
     _, patch_height, patch_width, channels = patches.shape
     if (patch_height, patch_width) != (scale * grid.patch_height, scale * grid.patch_width):
@@ -90,6 +108,12 @@ def assemble_patches(patches: Image, grid: PatchGrid, *, scale: int, height: int
     tiled = patches.reshape(grid.rows, grid.columns, patch_height, patch_width, channels)
     whole = tiled.transpose(0, 2, 1, 3, 4).reshape(grid.rows * patch_height, grid.columns * patch_width, channels)
     return whole[:height, :width]
+
+
+def halved_grid(grid: PatchGrid) -> PatchGrid:
+    """The grid as the chroma planes see it. Sizes of patches and halo are even where a bundle needs this."""
+    size = {"patch_width": grid.patch_width // 2, "patch_height": grid.patch_height // 2, "halo": grid.halo // 2}
+    return grid.model_copy(update=size)
 
 
 def _extend(frame: Image, grid: PatchGrid) -> Image:

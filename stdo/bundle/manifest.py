@@ -6,66 +6,31 @@ some) and refuses a major version that it doesn't know.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from stdo.bundle.codecs import BitDepth, CodecName
+from stdo.bundle.fields import FileEntry as FileEntry
+from stdo.bundle.fields import (
+    FrameCount,
+    Frozen,
+    HeaderByteCount,
+    PictureSize,
+    Seconds,
+    SegmentCount,
+    Sha256,
+)
+from stdo.bundle.fields import Rational as Rational
 
-FORMAT_NAME = "stdo-bundle"
+FORMAT_NAME: Literal["stdo-bundle"] = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
-LARGEST_RATIONAL_PART = 2**31 - 1
-"""Of a numerator or denominator: what FFmpeg's and most other rationals hold."""
-LONGEST_SECONDS = 1e7
-"""Of any duration: 115 days."""
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-RelativePath = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=255),
-]
 Scale = Literal[1, 2, 3, 4]
 Channels = Literal["rgb", "yuv", "luma"]
-ByteCount = Annotated[int, Field(ge=0, lt=2**53)]
-PictureSize = Annotated[int, Field(gt=0, le=16_384)]
-FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
-RationalPart = Annotated[int, Field(gt=0, le=LARGEST_RATIONAL_PART)]
 
 
-class _Frozen(BaseModel):
-    # Attribute docstrings become the descriptions of the JSON Schema.
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
-
-
-class Rational(_Frozen):
-    """An exact fraction, such as 30000/1001 frames per second."""
-
-    numerator: RationalPart
-    denominator: RationalPart
-
-    @property
-    def fraction(self) -> Fraction:
-        """The same as a number."""
-        return Fraction(self.numerator, self.denominator)
-
-    @classmethod
-    def of(cls, fraction: Fraction) -> Rational:
-        """A fraction as it is written down. Raises pydantic.ValidationError where a part is out of range."""
-        return cls(numerator=fraction.numerator, denominator=fraction.denominator)
-
-
-class FileEntry(_Frozen):
-    """A file of the bundle, by its path relative to the manifest's folder."""
-
-    path: RelativePath
-    byte_count: ByteCount
-    sha256: Sha256
-
-
-class Normalisation(_Frozen):
+class Normalisation(Frozen):
     """One thing that was unusual about the source, and what was done about it."""
 
     code: str
@@ -74,19 +39,19 @@ class Normalisation(_Frozen):
     """One sentence for a person."""
 
 
-class Source(_Frozen):
+class Source(Frozen):
     """What the uploaded file really was, before any normalisation. For people."""
 
     sha256: Sha256
-    byte_count: Annotated[int, Field(gt=0)]
+    byte_count: int
     container: str
     video_codec: str
     pixel_format: str
-    coded_width: Annotated[int, Field(gt=0)]
-    coded_height: Annotated[int, Field(gt=0)]
+    coded_width: int
+    coded_height: int
     rotation_degrees: int
     """Clockwise rotation that the file asks a player to apply."""
-    frame_count: Annotated[int, Field(gt=0)]
+    frame_count: int
     """Counted by decoding, not read from a header."""
     duration_seconds: Seconds
     average_frame_rate: Rational
@@ -95,7 +60,7 @@ class Source(_Frozen):
     input_normalisations: tuple[Normalisation, ...] = ()
 
 
-class Colour(_Frozen):
+class Colour(Frozen):
     """How to read the Y'CbCr planes of source, base stream and restored picture (ITU-T H.273)."""
 
     matrix: Literal["bt601", "bt709", "bt2020"]
@@ -106,7 +71,7 @@ class Colour(_Frozen):
     """FFmpeg's name of the H.273 transfer characteristics, or `unknown`."""
 
 
-class Picture(_Frozen):
+class Picture(Frozen):
     """Geometry, depth and time of the restored picture. All sizes in pixels."""
 
     scale: Scale
@@ -129,7 +94,7 @@ class Picture(_Frozen):
     colour: Colour
 
 
-class PatchGrid(_Frozen):
+class PatchGrid(Frozen):
     """How a base frame is cut into patches. All sizes in pixels of the base frame."""
 
     patch_width: Annotated[int, Field(gt=0, le=1024)]
@@ -149,10 +114,10 @@ class PatchGrid(_Frozen):
         return self.rows * self.columns
 
 
-class StreamHeader(_Frozen):
+class StreamHeader(Frozen):
     """The first bytes of the base stream, before its first segment: what a player needs to read any segment."""
 
-    byte_count: ByteCount
+    byte_count: HeaderByteCount
     sha256: Sha256
 
 
@@ -162,23 +127,24 @@ class BaseStream(FileEntry):
     codec: CodecName
     bit_depth: BitDepth
     """Of the decoded samples."""
-    mime_type: str
+    mime_type: Annotated[str, Field(pattern=r'^video/mp4; codecs="[^"]+"$', max_length=255)]
     """With the `codecs` parameter of RFC 6381, for picture and sound."""
     time_base: Rational
-    """Seconds a tick: the unit of the segment table's times, and of the video track."""
+    """Seconds a tick, 1 / n: the time scale of the video track, in which the segment table counts."""
     header: StreamHeader
     lossless: bool
     """For people. What a decoder must be able to do is in `mime_type`."""
     audio_codec: str | None
+    """Null without sound. For people."""
 
 
 class SegmentTable(FileEntry):
-    """Where each segment of base stream and patch index lies (docs/FORMAT.md, section 6)."""
+    """Where each segment of base stream and patch index lies (docs/FORMAT.md, section 5.4)."""
 
-    segment_count: FrameCount
+    segment_count: SegmentCount
 
 
-class Network(_Frozen):
+class Network(Frozen):
     """One network. Its number in the patch index is its place in the manifest's list, from 0."""
 
     coding: str
@@ -194,14 +160,15 @@ class Network(_Frozen):
     receptive_radius: Annotated[int, Field(ge=0, le=1024)]
     """How many pixels of the base frame away an output pixel still depends on, at most."""
     difficulty_rank: Annotated[int, Field(ge=0)]
-    """0 for the network of the hardest patches: a reader that can't run all leaves out the highest first."""
+    """0 for the network of the hardest patches. A reader that can't run all leaves out the highest first."""
     architecture: str
     """Its name, such as `espcn`. For people."""
     precision: str
     """How exact the delivered weights are: int8, fp16 or fp32. For people."""
-    parameter_count: Annotated[int, Field(gt=0)]
-    multiply_accumulates_per_base_pixel: Annotated[float, Field(gt=0)]
-    """What restoring one pixel of the base frame costs."""
+    parameter_count: Annotated[int, Field(ge=0)]
+    """For people."""
+    multiply_accumulates_per_base_pixel: Annotated[float, Field(ge=0)]
+    """What restoring one pixel of the base frame costs. For people."""
 
 
 class PatchIndex(FileEntry):
@@ -211,7 +178,7 @@ class PatchIndex(FileEntry):
     """How a segment's bytes are written. A reader refuses a coding that it doesn't know."""
 
 
-class PictureQuality(_Frozen):
+class PictureQuality(Frozen):
     """Distance from the normalised source, all pixels of the measured frames; dB, null where there is no error."""
 
     psnr_y: float | None
@@ -226,20 +193,20 @@ class PictureQuality(_Frozen):
     """The paper's definition: pooled over patch interiors, `scale + 4` pixels next to each patch edge left out."""
 
 
-class PrecisionLoss(_Frozen):
+class PrecisionLoss(Frozen):
     """What delivering the weights at `precision` costs against fp32, measured on some whole frames."""
 
     psnr_y_db: float
     psnr_rgb_db: float
-    frames_measured: Annotated[int, Field(gt=0)]
+    frames_measured: int
 
 
-class Quality(_Frozen):
+class Quality(Frozen):
     """Measured with the reference decoder on the delivered files. For people."""
 
-    bit_depth: BitDepth
+    bit_depth: int
     """At which everything was compared: the peak is 255 or 1023."""
-    frames_measured: FrameCount
+    frames_measured: int
     """An even sample of the video's frames, or all of them."""
     restored: PictureQuality
     bicubic: PictureQuality
@@ -251,7 +218,7 @@ class Quality(_Frozen):
     """Report per segment, and error maps. Nothing that a decoder needs."""
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """What is needed to make the same bundle again. For people."""
 
     method: str
@@ -263,7 +230,7 @@ class Provenance(_Frozen):
     """What the networks were trained on, such as `cpu` or the GPU's name."""
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """The whole manifest: `manifest.json` at the bundle's root."""
 
     format: Literal["stdo-bundle"]

@@ -11,6 +11,8 @@ from stdo.errors import MalformedPatchIndexError
 
 NetworkNumbers = npt.NDArray[np.uint8]
 """(frames, rows * columns) uint8, patches in raster order"""
+AS_DECODED = 255
+"""In place of a network's number: the patch is shown as decoded, enlarged by the plain filter."""
 
 
 def encode_segment(index: NetworkNumbers) -> bytes:

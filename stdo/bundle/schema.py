@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stdo.bundle.manifest import Manifest
+from stdo.bundle.manifest import FORMAT_VERSION, Manifest
 
 SCHEMA_PATH = Path(__file__).with_name("manifest.schema.json")
+SCHEMA_ID = f"urn:stdo:manifest:{FORMAT_VERSION}"
 
 
 def manifest_schema() -> str:
     """The JSON Schema (draft 2020-12) of `manifest.json`, as the text of a file."""
-    schema = Manifest.model_json_schema()
-    # They have a value of their own in this library, and yet every manifest states them.
-    schema["required"] = ["format", "format_version", *schema["required"]]
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "STDO bundle manifest"}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **Manifest.model_json_schema(),
+        "title": "STDO bundle manifest",
+    }
     return json.dumps(document, indent=2) + "\n"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Colour
 
 FRACTION_BITS = 20
-"""Fixed-point precision: the factors are multiples of 2**-20. With 32 bits nothing overflows."""
+"""Fixed-point precision: the factors are multiples of 2**-20."""
 CHROMA_BITS = 3
 """The conversions keep chroma in eighths of a level, so that its factors have three bits less."""
 
@@ -18,7 +19,7 @@ _LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (
 
 @dataclass(frozen=True, kw_only=True)
 class ColourFactors:
-    """Fixed-point factors of one `Colour`, in both directions."""
+    """Fixed-point factors of one `Colour` at one bit depth, in both directions."""
 
     y_offset: int
     y_to_rgb: int
@@ -31,25 +32,30 @@ class ColourFactors:
     rgb_to_cr: tuple[int, int, int]
 
 
-def colour_factors(colour: Colour) -> ColourFactors:
+def peak(bit_depth: BitDepth) -> int:
+    """The largest sample: 255 or 1023."""
+    return (1 << bit_depth) - 1
+
+
+def colour_factors(colour: Colour, bit_depth: BitDepth) -> ColourFactors:
     """The factors of a colour's matrix and range."""
-    return _factors(colour.matrix, colour.range)
+    return _factors(colour.matrix, colour.range, bit_depth)
 
 
 @cache
-def _factors(matrix: str, value_range: str) -> ColourFactors:
+def _factors(matrix: str, value_range: str, bit_depth: BitDepth) -> ColourFactors:
     kr, kb = _LUMA_WEIGHTS[matrix]
     kg = 1 - kr - kb
-    luma_span, chroma_span = (219, 224) if value_range == "limited" else (255, 255)
     luma_unit, chroma_unit = 1 << FRACTION_BITS, 1 << (FRACTION_BITS - CHROMA_BITS)
-    chroma_gain = 255 / chroma_span * chroma_unit
-    luma_red, luma_blue, luma_sum = (round(luma_span / 255 * luma_unit * weight) for weight in (kr, kb, 1))
-    chroma_half = round(chroma_span / 255 * chroma_unit / 2)
-    cb_red = -round(chroma_span / 255 * chroma_unit * kr / (2 * (1 - kb)))
-    cr_blue = -round(chroma_span / 255 * chroma_unit * kb / (2 * (1 - kr)))
+    luma_share, chroma_share = _shares_of_peak(value_range, bit_depth)
+    chroma_gain = chroma_unit / chroma_share
+    luma_red, luma_blue, luma_sum = (round(luma_share * luma_unit * weight) for weight in (kr, kb, 1))
+    chroma_half = round(chroma_share * chroma_unit / 2)
+    cb_red = -round(chroma_share * chroma_unit * kr / (2 * (1 - kb)))
+    cr_blue = -round(chroma_share * chroma_unit * kb / (2 * (1 - kr)))
     return ColourFactors(
-        y_offset=16 if value_range == "limited" else 0,
-        y_to_rgb=round(255 / luma_span * luma_unit),
+        y_offset=16 << (bit_depth - 8) if value_range == "limited" else 0,
+        y_to_rgb=round(luma_unit / luma_share),
         cr_to_r=round(2 * (1 - kr) * chroma_gain),
         cb_to_g=-round(2 * (1 - kb) * kb / kg * chroma_gain),
         cr_to_g=-round(2 * (1 - kr) * kr / kg * chroma_gain),
@@ -61,57 +67,9 @@ def _factors(matrix: str, value_range: str) -> ColourFactors:
     )
 
 
-# H.273 codes of the names that FFmpeg gives to colour primaries and transfer characteristics. 2 is "unspecified".
-_PRIMARIES = {
-    "bt709": 1,
-    "bt470m": 4,
-    "bt470bg": 5,
-    "smpte170m": 6,
-    "smpte240m": 7,
-    "film": 8,
-    "bt2020": 9,
-    "smpte428": 10,
-    "smpte431": 11,
-    "smpte432": 12,
-    "ebu3213": 22,
-}
-_TRANSFERS = {
-    "bt709": 1,
-    "bt470m": 4,
-    "bt470bg": 5,
-    "smpte170m": 6,
-    "smpte240m": 7,
-    "linear": 8,
-    "log100": 9,
-    "log316": 10,
-    "iec61966-2-4": 11,
-    "bt1361e": 12,
-    "iec61966-2-1": 13,
-    "bt2020-10": 14,
-    "bt2020-12": 15,
-    "smpte2084": 16,
-    "smpte428": 17,
-    "arib-std-b67": 18,
-}
-_MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
-_UNSPECIFIED = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColourCodes:
-    """A `Colour` as a video stream's header states it: code points of ITU-T H.273."""
-
-    primaries: int
-    transfer: int
-    matrix: int
-    full_range: bool
-
-
-def colour_codes(colour: Colour) -> ColourCodes:
-    """The code points of a colour; names that H.273 doesn't have are "unspecified"."""
-    return ColourCodes(
-        primaries=_PRIMARIES.get(colour.primaries, _UNSPECIFIED),
-        transfer=_TRANSFERS.get(colour.transfer, _UNSPECIFIED),
-        matrix=_MATRICES[colour.matrix],
-        full_range=colour.range == "full",
-    )
+def _shares_of_peak(value_range: str, bit_depth: BitDepth) -> tuple[float, float]:
+    """The spans of Y and of U and V as shares of the largest sample."""
+    if value_range == "full":
+        return 1.0, 1.0
+    luma_span, chroma_span = 219 << (bit_depth - 8), 224 << (bit_depth - 8)
+    return luma_span / peak(bit_depth), chroma_span / peak(bit_depth)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Colour
 from stdo.decoder.frames import Image, Plane, YuvFrame, rgb_to_luma, rgb_to_yuv, yuv_to_rgb
 
@@ -17,33 +18,37 @@ class RestoredFrame:
     time: Fraction
     """Presentation time in seconds."""
     colour: Colour
+    bit_depth: BitDepth
+    """Of the samples of every view."""
     restored_rgb: Image | None = None
     """What an `rgb` network restored, (h, w, 3)."""
     restored_yuv: YuvFrame | None = None
-    """What a `luma` network, or a plain filter, restored."""
+    """What a `luma` or `yuv` network, or a plain filter, restored; or the frame as decoded."""
 
     def __post_init__(self) -> None:
         if (self.restored_rgb is None) == (self.restored_yuv is None):
             raise ValueError("a restored frame is made from either R'G'B' or planes")
+        if self.restored_yuv is not None and self.restored_yuv.bit_depth != self.bit_depth:
+            raise ValueError(f"planes of {self.restored_yuv.bit_depth} bits in a frame of {self.bit_depth}")
 
     @cached_property
     def rgb(self) -> Image:
-        """(h, w, 3) uint8."""
+        """(h, w, 3): uint8 at 8 bits, uint16 at 10."""
         if self.restored_rgb is not None:
             return self.restored_rgb
         return yuv_to_rgb(self.yuv, self.colour)
 
     @cached_property
     def yuv(self) -> YuvFrame:
-        """Planes of (h, w) and twice (ceil(h / 2), ceil(w / 2)) uint8."""
+        """Planes of (h, w) and twice (ceil(h / 2), ceil(w / 2))."""
         if self.restored_yuv is not None:
             return self.restored_yuv
         assert self.restored_rgb is not None
-        return rgb_to_yuv(self.restored_rgb, self.colour, self.time)
+        return rgb_to_yuv(self.restored_rgb, self.colour, self.time, bit_depth=self.bit_depth)
 
     @cached_property
     def luma(self) -> Plane:
-        """(h, w) uint8."""
+        """(h, w)"""
         if self.restored_rgb is not None:
-            return rgb_to_luma(self.restored_rgb, self.colour)
+            return rgb_to_luma(self.restored_rgb, self.colour, bit_depth=self.bit_depth)
         return self.yuv.y

@@ -1,23 +1,25 @@
-"""Networks at work: patches in, larger patches out; and the plain filters that they are compared with."""
+"""Networks at work: patches in, larger patches out."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from PIL import Image as PillowImage
 
-from stdo.decoder.frames import Image, Plane, YuvFrame
+from stdo.bundle.codecs import BitDepth
+from stdo.bundle.manifest import Channels
+from stdo.decoder.frames import Image, peak, sample_type
+from stdo.decoder.onnx_profile import check_profile
 from stdo.errors import NetworkError
 
-Channels = Literal["rgb", "luma"]
-Filter = Literal["bicubic", "lanczos"]
-_PILLOW_FILTERS = {"bicubic": PillowImage.Resampling.BICUBIC, "lanczos": PillowImage.Resampling.LANCZOS}
-_CHANNEL_COUNTS: dict[Channels, int] = {"rgb": 3, "luma": 1}
+CHANNEL_COUNTS: Mapping[Channels, int] = {"rgb": 3, "yuv": 6, "luma": 1}
+"""Planes that a network reads and writes."""
+CPU_PROVIDERS = ("CPUExecutionProvider",)
 
 
 class Upscaler(Protocol):
@@ -29,54 +31,68 @@ class Upscaler(Protocol):
     @property
     def channels(self) -> Channels: ...
 
-    def __call__(self, patches: Image) -> Image:
-        """(B, H, W, C) uint8 -> (B, scale * H, scale * W, C) uint8; C is 3 (R'G'B') or 1 (luma)."""
+    def __call__(self, patches: Image, *, base_bit_depth: BitDepth, bit_depth: BitDepth) -> Image:
+        """(B, H, W, C) of the base stream's depth -> (B, scale * H, scale * W, C) of the picture's.
+
+        C is 3 for `rgb`, 1 for `luma`, 6 for `yuv`: four phases of Y, then U and V, all at half size.
+        """
         ...
 
 
 class OnnxUpscaler:
-    """Runs an ONNX network (docs/FORMAT.md, section 7) with ONNX Runtime on the CPU."""
+    """Runs an ONNX network (docs/FORMAT.md, section 7) with ONNX Runtime."""
 
-    def __init__(self, model: bytes | Path, *, scale: int, channels: Channels, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        scale: int,
+        channels: Channels,
+        threads: int = 0,
+        providers: Sequence[str] = CPU_PROVIDERS,
+    ) -> None:
         """Load a network.
 
         Args:
             model: the ONNX file, or its bytes.
             threads: processor threads of one run; 0 is one for each core.
+            providers: ONNX Runtime's execution providers, the preferred one first.
 
         Raises:
-            NetworkError: it can't be loaded, or its input and output are not as the format demands.
+            NetworkError: it is outside of the format's closed profile, or can't be loaded; or this ONNX Runtime lacks
+                a provider.
         """
         self.scale = scale
         self.channels: Channels = channels
+        data = model.read_bytes() if isinstance(model, Path) else model
+        check_profile(data)
+        _check_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # What goes wrong is in the exceptions.
-        # A network from anywhere may name files to take its weights from. There are none in what is no folder.
+        # Another guard beside the profile: weights in other files would be looked for in what is no folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         # int8 weights are then decoded once, on loading, so that layers fuse as with float ones: a third faster to run.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            data = model.read_bytes() if isinstance(model, Path) else model
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(data, options, providers=list(providers))
         except Exception as error:  # ONNX Runtime raises an unrelated type for each kind of fault.
             raise NetworkError(f"ONNX Runtime can't load the network: {error}") from error
-        _check_border(self._session)
 
-    def __call__(self, patches: Image) -> Image:
+    def __call__(self, patches: Image, *, base_bit_depth: BitDepth, bit_depth: BitDepth) -> Image:
         """See `Upscaler`.
 
         Raises:
             NetworkError: the network can't run on such patches, or answers with another size.
         """
         batch, height, width, channel_count = patches.shape
-        if channel_count != _CHANNEL_COUNTS[self.channels]:
+        if channel_count != CHANNEL_COUNTS[self.channels]:
             raise ValueError(
-                f"a {self.channels} network reads {_CHANNEL_COUNTS[self.channels]} channels: {patches.shape = }"
+                f"a {self.channels} network reads {CHANNEL_COUNTS[self.channels]} channels: {patches.shape = }"
             )
         samples = patches.transpose(0, 3, 1, 2).astype(np.float32)
-        samples /= np.float32(255)
+        samples /= np.float32(peak(base_bit_depth))
         try:
             (output,) = self._session.run(["hr"], {"lr": samples})
         except Exception as error:
@@ -84,40 +100,24 @@ class OnnxUpscaler:
         expected = (batch, channel_count, height * self.scale, width * self.scale)
         if output.shape != expected:
             raise NetworkError(f"The network answers with shape {output.shape} where the format demands {expected}.")
-        return _to_bytes(output)
+        return _to_samples(output, bit_depth)
 
 
-def resize_frame(frame: YuvFrame, *, scale: int, filter: Filter) -> YuvFrame:
-    """Enlarge each plane of a frame by `scale` with a plain filter, as a player would.
-
-    "bicubic" is the Keys cubic with a = -1/2, "lanczos" has three lobes (docs/FORMAT.md, section 6).
-    """
-    return YuvFrame(
-        y=resize_plane(frame.y, scale=scale, filter=filter),
-        u=resize_plane(frame.u, scale=scale, filter=filter),
-        v=resize_plane(frame.v, scale=scale, filter=filter),
-        time=frame.time,
-    )
+def _check_providers(providers: Sequence[str]) -> None:
+    available = onnxruntime.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing:
+        raise NetworkError(
+            f"This ONNX Runtime has no {', '.join(missing)}. It has {', '.join(available)}: choose one of these, or "
+            "install the build of ONNX Runtime that has the one wanted."
+        )
 
 
-def resize_plane(plane: Plane, *, scale: int, filter: Filter) -> Plane:
-    """(H, W) uint8 -> (scale * H, scale * W) uint8."""
-    height, width = plane.shape
-    enlarged = PillowImage.fromarray(plane).resize((scale * width, scale * height), _PILLOW_FILTERS[filter])
-    return np.asarray(enlarged)
-
-
-def _check_border(session: onnxruntime.InferenceSession) -> None:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    border = [(value.name, value.type) for value in (*inputs, *outputs)]
-    if border != [("lr", "tensor(float)"), ("hr", "tensor(float)")]:
-        raise NetworkError(f"A network reads one float tensor `lr` and writes one, `hr`; this one has {border}.")
-
-
-def _to_bytes(output: npt.NDArray[np.float32]) -> Image:
-    """(B, C, h, w), 0 to 1 -> (B, h, w, C) uint8, rounded half up; NaN becomes 0. Uses `output` up."""
-    output *= np.float32(255)
+def _to_samples(output: npt.NDArray[np.float32], bit_depth: BitDepth) -> Image:
+    """(B, C, h, w), 0 to 1 -> (B, h, w, C), rounded half up; NaN becomes 0. Uses `output` up."""
+    largest = np.float32(peak(bit_depth))
+    output *= largest
     output += np.float32(0.5)
     np.fmax(output, 0, out=output)  # fmax makes a NaN 0, where max would keep it.
-    np.minimum(output, 255, out=output)
-    return np.ascontiguousarray(output.astype(np.uint8).transpose(0, 2, 3, 1))
+    np.minimum(output, largest, out=output)
+    return np.ascontiguousarray(output.astype(sample_type(bit_depth)).transpose(0, 2, 3, 1))

@@ -1,62 +1,80 @@
-"""Open the low-resolution stream of a bundle with PyAV, and find a frame in it (docs/FORMAT.md, section 5)."""
+"""Read a bundle's base stream with PyAV: the whole file, or one segment from memory (docs/FORMAT.md, section 5)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from stdo.bundle.codecs import CODECS, BitDepth
+from stdo.decoder.frames import Plane, YuvFrame, sample_type
 from stdo.errors import FrameRangeError, VideoError
 
-# A bundle may come from anyone: nothing but a local MP4 file with one of the format's three codecs is ever opened.
+_SOUND_CODECS = ("aac", "opus", "mp3", "flac", "ac3", "eac3", "alac")
+_DECODERS = tuple(name for codec in CODECS.values() for name in codec.decoders)
+# A bundle may come from anyone: nothing but an MP4 file, local or in memory, with a codec of the format is ever opened.
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2",
-    "codec_whitelist": "h264,hevc,libdav1d,av1,aac,opus,mp3,flac,ac3,eac3,alac",
+    "codec_whitelist": ",".join((*_DECODERS, *_SOUND_CODECS)),
 }
+_DEPTH_OF_PIXEL_FORMAT: Mapping[str, BitDepth] = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10}
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamInfo:
-    """What the low-resolution file says about its streams."""
+def open_base_stream(source: Path | io.IOBase, *, name: str) -> InputContainer:
+    """Open a base stream, or a part of it that begins with its header. The caller closes it.
 
-    width: int
-    height: int
-    time_base: Fraction
-    """Every frame's time is a whole multiple of it, in seconds."""
-    has_audio: bool
-
-
-def open_base_stream(path: Path) -> InputContainer:
-    """Open a low-resolution stream. The caller closes it.
+    Args:
+        source: a local file, or a stream of bytes.
+        name: what errors call it.
 
     Raises:
         VideoError: it can't be read, or has no video.
     """
+    opened = f"file:{source}" if isinstance(source, Path) else source
     try:
-        container = av.open(f"file:{path}", format="mp4", options=_OPEN_OPTIONS)
+        container: InputContainer = av.open(opened, "r", format="mp4", options=_OPEN_OPTIONS)
     except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{path.name} can't be opened as an MP4 video: {error}") from error
+        raise VideoError(f"{name} can't be opened as an MP4 video: {error}") from error
     if not container.streams.video:
         container.close()
-        raise VideoError(f"{path.name} has no video stream in H.264, HEVC or AV1.")
+        titles = ", ".join(codec.title for codec in CODECS.values())
+        raise VideoError(f"{name} has no video stream in one of {titles}.")
     return container
 
 
-def read_stream_info(path: Path) -> StreamInfo:
-    """The size and time base of a low-resolution stream."""
-    with open_base_stream(path) as container:
+def decode_video(path: Path, *, first_frame: int = 0) -> Iterator[YuvFrame]:
+    """The frames of a base stream in order of presentation, from the one numbered `first_frame`.
+
+    Decoding starts at the last key frame that is not after it.
+
+    Raises:
+        FrameRangeError: there is no frame of that number.
+        VideoError: the stream can't be decoded, or is not 4:2:0 of 8 or 10 bits.
+    """
+    with open_base_stream(path, name=path.name) as container:
         stream = container.streams.video[0]
-        return StreamInfo(
-            width=stream.width,
-            height=stream.height,
-            time_base=_time_base(stream),
-            has_audio=bool(container.streams.audio),
-        )
+        first_pts = seek_frame(container, stream, first_frame) if first_frame else None
+        yield from _decoded(container, stream, name=path.name, first_pts=first_pts)
+
+
+def decode_segment(header: bytes, segment: bytes, *, name: str) -> Iterator[YuvFrame]:
+    """The frames of one segment of a base stream, in order of presentation.
+
+    Args:
+        header: the base stream's bytes before its first segment.
+        segment: the bytes of one segment.
+        name: what errors call it.
+
+    Raises:
+        VideoError: as `decode_video`.
+    """
+    with open_base_stream(io.BytesIO(header + segment), name=name) as container:
+        yield from _decoded(container, container.streams.video[0], name=name, first_pts=None)
 
 
 def seek_frame(container: InputContainer, stream: VideoStream, first_frame: int) -> int:
@@ -78,7 +96,39 @@ def seek_frame(container: InputContainer, stream: VideoStream, first_frame: int)
     return first_pts
 
 
-def _time_base(stream: VideoStream) -> Fraction:
-    if stream.time_base is None:
-        raise VideoError("The video stream states no time base.")
-    return stream.time_base
+def _decoded(container: InputContainer, stream: VideoStream, *, name: str, first_pts: int | None) -> Iterator[YuvFrame]:
+    stream.thread_type = "AUTO"
+    try:
+        # The end of the file flushes the decoder: PyAV ends its packets with an empty one.
+        for picture in container.decode(stream):
+            if picture.pts is None:
+                raise VideoError(f"{name} has a frame without a timestamp.")
+            if first_pts is None or picture.pts >= first_pts:
+                yield _planes(picture, name)
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{name} can't be decoded: it is cut short or damaged ({error.strerror}). Make the bundle anew."
+        ) from error
+
+
+def _planes(picture: av.VideoFrame, name: str) -> YuvFrame:
+    bit_depth = _DEPTH_OF_PIXEL_FORMAT.get(picture.format.name)
+    if bit_depth is None:
+        raise VideoError(
+            f"{name} is {picture.format.name}; a base stream is 4:2:0 of 8 or 10 bits (yuv420p, yuv420p10le)."
+        )
+    if picture.width % 2 or picture.height % 2:
+        raise VideoError(f"{name} is {picture.width}x{picture.height}; a base stream has even sizes.")
+    assert picture.pts is not None
+    assert picture.time_base is not None
+    width, height = picture.width, picture.height
+    # Y, then U, then V, without row padding.
+    samples: Plane = picture.to_ndarray().reshape(-1).view(sample_type(bit_depth))
+    chroma = samples[height * width :].reshape(2, height // 2, width // 2)
+    return YuvFrame(
+        y=samples[: height * width].reshape(height, width),
+        u=chroma[0],
+        v=chroma[1],
+        time=picture.pts * picture.time_base,
+        bit_depth=bit_depth,
+    )

@@ -2,49 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.packet import Packet
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
-from PIL import Image as PillowImage
 
+from stdo.bundle.bundle import Bundle
+from stdo.bundle.codecs import BitDepth
+from stdo.bundle.h273 import colour_codes
 from stdo.bundle.manifest import Picture
-from stdo.decoder.colour import colour_codes
-from stdo.decoder.frames import YuvFrame
+from stdo.decoder.frames import Plane, YuvFrame
+from stdo.decoder.png import png_bytes
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.video_reader import open_base_stream, read_stream_info
+from stdo.decoder.sound import SoundCopy
 from stdo.errors import VideoError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Encoder:
+    name: str
+    pixel_formats: Mapping[BitDepth, str]
+    options: Mapping[str, str]
+    lossless: Mapping[str, str]
+    """In place of a constant rate factor of 0."""
+    codec_tag: str
+
+
+_X264 = _Encoder(
+    name="libx264",
+    pixel_formats={8: "yuv420p", 10: "yuv420p10le"},
+    options={"preset": "medium"},
+    lossless={"qp": "0"},
+    codec_tag="avc1",
+)
+# H.264 of 10 bits is played by hardly anything but FFmpeg; HEVC of 10 bits by most that plays 10 bits at all.
+_X265 = _Encoder(
+    name="libx265",
+    pixel_formats={10: "yuv420p10le"},
+    options={"preset": "fast", "x265-params": "log-level=error"},
+    lossless={"x265-params": "log-level=error:lossless=1"},
+    codec_tag="hvc1",
+)
+_SMALLEST_SIZE_OF_X265 = 64
+"""Its largest coding unit. On some smaller pictures it writes outside of its memory (measured: 48x32, x265 4.1)."""
 
 
 def write_mp4(
     frames: Iterable[RestoredFrame],
     path: Path,
     *,
-    picture: Picture,
-    base_stream: Path,
+    bundle: Bundle,
+    part: tuple[int, int] | None = None,
     crf: int = 16,
-    part: bool = False,
 ) -> int:
-    """Encode restored frames as H.264, each at its own time, and copy the sound of the low-resolution stream to them.
+    """Encode restored frames, each at its own time, and copy the sound of the base stream to them.
 
-    H.264 in 4:2:0 has even sizes only: an odd picture is extended by one column or row, by edge replication.
-    The file appears under its name when it is complete.
+    The video is H.264 at 8 bits and HEVC at 10 (H.264 where the picture is tiny). Either has even sizes only: an odd picture is extended by one column or
+    row, by edge replication. The file appears under its name when it is complete.
 
     Args:
         frames: in order, such as from `stdo.reconstruct`.
-        picture: of the bundle's manifest.
-        base_stream: the bundle's low-resolution stream.
+        bundle: where they come from.
+        part: of a part of the video, the number of its first frame and that of the first one no longer in it. The file
+            then starts with the first of them, and so does its sound.
         crf: constant rate factor of the encoder, 0 (lossless) to 51; lower is better and larger.
-        part: the frames are a part of the video. The file then starts with the first of them, and so does its sound.
 
     Returns:
         The number of frames written.
@@ -52,30 +81,33 @@ def write_mp4(
     Raises:
         VideoError: the file can't be written, or there is no frame.
     """
+    picture, time_base = bundle.manifest.picture, bundle.manifest.base_stream.time_base.fraction
     with _appearing_when_complete(path) as unfinished, ExitStack() as stack:
-        time_base = read_stream_info(base_stream).time_base
         options = {"movie_timescale": str(time_base.denominator)}  # Else the first frame's time is rounded to 1 ms.
         output = stack.enter_context(av.open(f"file:{unfinished}", "w", format="mp4", options=options))
         video = _add_video(output, picture, time_base, crf)
-        sound = _Sound(output, base_stream, stack)
-        count, origin, time = 0, Fraction(0), Fraction(0)
+        sound = stack.enter_context(SoundCopy(output, bundle, part))
+        last_end = _end_of_last_frame(bundle, part)
+        count, origin = 0, Fraction(0)
         for frame in frames:
-            time = frame.time
-            if not count and part:
-                origin = time
+            if not count and part is not None:
+                origin = frame.time
                 sound.skip_to(origin)
-            output.mux(video.encode(_encodable(frame.yuv, time - origin, time_base, picture)))
-            sound.copy_until(time)
-            count += 1
+            lasts = max(time_base, last_end - frame.time) if last_end is not None else 1 / _frame_rate(picture)
+            output.mux(video.encode(_encodable(frame.yuv, frame.time - origin, lasts, time_base)))
+            sound.copy_until(frame.time)
+            count, end = count + 1, frame.time + lasts
         output.mux(video.encode(None))
         if not count:
             raise VideoError("There is no frame to write.")
-        sound.copy_until(time + 1 / _frame_rate(picture) if part else None)
+        sound.copy_until(end if part is not None else None)
     return count
 
 
 def write_png_frames(frames: Iterable[RestoredFrame], folder: Path, *, first_number: int = 0) -> int:
     """Write each frame's R'G'B' to `folder`/000000.png and so on, numbered from `first_number`; how many there were.
+
+    The files have 8 bits a sample, or 16 where the picture has 10.
 
     Raises:
         VideoError: the folder can't be written to.
@@ -84,91 +116,76 @@ def write_png_frames(frames: Iterable[RestoredFrame], folder: Path, *, first_num
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for count, frame in enumerate(frames, start=1):
-            # Deflating harder takes several times as long as restoring the frame, for a tenth of the bytes.
-            PillowImage.fromarray(frame.rgb).save(folder / f"{first_number + count - 1:06d}.png", compress_level=1)
+            (folder / f"{first_number + count - 1:06d}.png").write_bytes(png_bytes(frame.rgb, frame.bit_depth))
     except OSError as error:
         raise VideoError(f"Frames can't be written to {folder}: {error.strerror}. Choose another folder.") from error
     return count
 
 
 def write_raw_yuv(frames: Iterable[RestoredFrame], stream: BinaryIO) -> int:
-    """Write the planes Y, U, V of each frame, 8-bit 4:2:0 without padding (FFmpeg's yuv420p); how many there were."""
+    """Write the planes Y, U, V of each frame, 4:2:0 without padding; how many there were.
+
+    That is FFmpeg's yuv420p at 8 bits, and yuv420p10le at 10: two bytes a sample, the lower one first.
+    """
     count = 0
     for count, frame in enumerate(frames, start=1):  # noqa: B007 - the count is the result.
         for plane in (frame.yuv.y, frame.yuv.u, frame.yuv.v):
-            stream.write(np.ascontiguousarray(plane).data)
+            stream.write(_little_endian(plane).data)
     return count
 
 
-class _Sound:
-    """Copies the sound of the low-resolution stream, a little at a time, so that it lies beside the video."""
-
-    def __init__(self, output: OutputContainer, base_stream: Path, stack: ExitStack) -> None:
-        source = stack.enter_context(open_base_stream(base_stream))
-        self._output = output
-        self._origin = Fraction(0)
-        self._packets: Iterator[Packet[AudioStream]] = iter(())
-        self._next: Packet[AudioStream] | None = None
-        if source.streams.audio:
-            self._stream: AudioStream = output.add_stream_from_template(source.streams.audio[0])
-            self._packets = (packet for packet in source.demux(source.streams.audio[0]) if packet.pts is not None)
-            self._next = next(self._packets, None)
-
-    def skip_to(self, time: Fraction) -> None:
-        """Leave out what is before `time`, which becomes 0."""
-        self._origin = time
-        while self._next is not None and _time(self._next) < time:
-            self._next = next(self._packets, None)
-
-    def copy_until(self, time: Fraction | None) -> None:
-        """Copy the packets that start before `time`, or all that are left."""
-        while self._next is not None and (time is None or _time(self._next) < time):
-            packet, self._next = self._next, next(self._packets, None)
-            assert packet.time_base is not None
-            assert packet.pts is not None
-            shift = round(self._origin / packet.time_base)
-            packet.pts -= shift
-            packet.dts = packet.pts  # Sound is in order of presentation.
-            packet.stream = self._stream
-            self._output.mux(packet)
-
-
-def _time(packet: Packet[AudioStream]) -> Fraction:
-    assert packet.pts is not None
-    assert packet.time_base is not None
-    return packet.pts * packet.time_base
+def _little_endian(plane: Plane) -> Plane:
+    return np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("<"))
 
 
 def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, crf: int) -> VideoStream:
-    stream = output.add_stream("libx264", rate=_frame_rate(picture))
+    encoder = _encoder(picture)
+    stream = output.add_stream(encoder.name, rate=_frame_rate(picture))
+    assert isinstance(stream, VideoStream)
     stream.width = picture.display_width + picture.display_width % 2
     stream.height = picture.display_height + picture.display_height % 2
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = encoder.pixel_formats[picture.bit_depth]
     stream.time_base = time_base
     context, codes = stream.codec_context, colour_codes(picture.colour)
+    context.codec_tag = encoder.codec_tag
     context.time_base = time_base
-    context.color_range = ColorRange.JPEG if codes.full_range else ColorRange.MPEG
+    context.color_range = ColorRange.JPEG if codes.is_full_range else ColorRange.MPEG
     context.colorspace, context.color_primaries, context.color_trc = codes.matrix, codes.primaries, codes.transfer
-    context.options = {"crf": str(crf), "preset": "medium"}
+    context.options = {**encoder.options, **({"crf": str(crf)} if crf else encoder.lossless)}
     if picture.variable_frame_rate:
         # Decoding times of B-frames are made from other frames' times: the track would end before its last frame.
         context.options = {**context.options, "bf": "0"}
     return stream
 
 
-def _encodable(frame: YuvFrame, time: Fraction, time_base: Fraction, picture: Picture) -> av.VideoFrame:
+def _encoder(picture: Picture) -> _Encoder:
+    is_tiny = min(picture.display_width, picture.display_height) < _SMALLEST_SIZE_OF_X265
+    return _X264 if picture.bit_depth == 8 or is_tiny else _X265
+
+
+def _encodable(frame: YuvFrame, time: Fraction, lasts: Fraction, time_base: Fraction) -> av.VideoFrame:
     height, width = frame.y.shape
     luma = np.pad(frame.y, ((0, height % 2), (0, width % 2)), mode="edge")
     samples = np.concatenate([plane.reshape(-1) for plane in (luma, frame.u, frame.v)])
-    encodable = av.VideoFrame.from_ndarray(samples.reshape(-1, luma.shape[1]), format="yuv420p")
+    pixel_format = _X264.pixel_formats[frame.bit_depth]
+    encodable = av.VideoFrame.from_ndarray(samples.reshape(-1, luma.shape[1]), format=pixel_format)
     encodable.pts = round(time / time_base)
     encodable.time_base = time_base
-    encodable.duration = max(1, round(1 / (_frame_rate(picture) * time_base)))  # Counts for the last frame only.
+    encodable.duration = max(1, round(lasts / time_base))  # Counts for the last frame only.
     return encodable
 
 
+def _end_of_last_frame(bundle: Bundle, part: tuple[int, int] | None) -> Fraction | None:
+    """When the video ends, in seconds on the base stream's clock; None where the part ends before it."""
+    picture = bundle.manifest.picture
+    if part is not None and part[1] < picture.frame_count:
+        return None
+    start = bundle.segments[0].time_ticks * bundle.manifest.base_stream.time_base.fraction
+    return start + Fraction(picture.duration_seconds)
+
+
 def _frame_rate(picture: Picture) -> Fraction:
-    return Fraction(picture.average_frame_rate.numerator, picture.average_frame_rate.denominator)
+    return picture.average_frame_rate.fraction
 
 
 @contextmanager

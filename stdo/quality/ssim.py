@@ -8,12 +8,13 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from stdo.decoder.frames import Plane
+from stdo.bundle.codecs import BitDepth
+from stdo.decoder.frames import Plane, peak
 
 WINDOW = 11
 SIGMA = 1.5
-_C1 = (0.01 * 255) ** 2
-_C2 = (0.03 * 255) ** 2
+_K1 = 0.01
+_K2 = 0.03
 # Filtering is a product with a banded matrix, block by block: BLAS does it several times faster than shifted sums.
 _BLOCK = 32
 
@@ -24,29 +25,40 @@ _Map = npt.NDArray[np.float32]
 class LumaStatistics:
     """What SSIM needs of one plane. Kept for a reference that several restorations are compared with."""
 
+    bit_depth: BitDepth
     centred: _Map
-    """(h, w) luma less 128: variances are then small differences of small numbers, which float32 holds well."""
+    """(h, w) luma less the middle of its range: variances are then small differences of small numbers, which float32
+    holds well."""
     mean: _Map
     """Gaussian-weighted mean of `centred` at each whole window, (h - 10, w - 10)."""
     variance: _Map
 
     @classmethod
-    def of(cls, luma: Plane) -> LumaStatistics:
-        """Statistics of an 8-bit plane; one smaller than the window is first extended to it by edge replication."""
+    def of(cls, luma: Plane, *, bit_depth: BitDepth) -> LumaStatistics:
+        """Statistics of a plane; one smaller than the window is first extended to it by edge replication."""
         height, width = luma.shape
         if min(height, width) < WINDOW:
             luma = np.pad(luma, ((0, max(0, WINDOW - height)), (0, max(0, WINDOW - width))), mode="edge")
-        centred = luma.astype(np.float32) - np.float32(128)
+        centred = luma.astype(np.float32) - np.float32(1 << (bit_depth - 1))
         mean = _smooth(centred)
-        return cls(centred=centred, mean=mean, variance=_smooth(centred * centred) - mean * mean)
+        variance = _smooth(centred * centred) - mean * mean
+        return cls(bit_depth=bit_depth, centred=centred, mean=mean, variance=variance)
 
 
 def ssim(reference: LumaStatistics, restored: LumaStatistics) -> float:
-    """Mean SSIM over all whole 11x11 windows (Gaussian, sigma 1.5; K1 = 0.01, K2 = 0.03, L = 255)."""
+    """Mean SSIM over all whole 11x11 windows (Gaussian, sigma 1.5; K1 = 0.01, K2 = 0.03, L the largest sample).
+
+    Both planes have one depth.
+    """
+    if reference.bit_depth != restored.bit_depth:
+        raise ValueError(f"planes of {reference.bit_depth} and of {restored.bit_depth} bits")
+    largest = peak(reference.bit_depth)
+    c1, c2 = (_K1 * largest) ** 2, (_K2 * largest) ** 2
+    middle = np.float32(1 << (reference.bit_depth - 1))
     covariance = _smooth(reference.centred * restored.centred) - reference.mean * restored.mean
-    mean_a, mean_b = reference.mean + np.float32(128), restored.mean + np.float32(128)
-    similarity = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)
-    similarity /= (mean_a * mean_a + mean_b * mean_b + _C1) * (reference.variance + restored.variance + _C2)
+    mean_a, mean_b = reference.mean + middle, restored.mean + middle
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    similarity /= (mean_a * mean_a + mean_b * mean_b + c1) * (reference.variance + restored.variance + c2)
     return float(similarity.mean(dtype=np.float64))
 
 

@@ -1,0 +1,198 @@
+"""What an ONNX file holds, as far as the format's profile of ONNX goes (docs/FORMAT.md, section 7.2).
+
+Whatever the profile has no use for, such as functions, graphs inside of nodes, or weights in other files, is refused
+while reading: nothing is skipped that ONNX Runtime would act on. Numbers of fields are those of onnx.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from stdo.decoder.protobuf import read_fields, to_bytes, to_number, to_numbers, to_text
+from stdo.errors import NetworkError
+
+FLOAT, INT8, FLOAT16 = 1, 3, 10
+"""ONNX's numbers of element types."""
+_VALUE_BYTES = {FLOAT: 4, INT8: 1, FLOAT16: 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """Weights, or a constant."""
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    raw: bytes
+    """The values, little-endian."""
+
+
+Attribute = int | bytes | tuple[int, ...] | Tensor
+"""A whole number, a float as its four bytes or a string, a list of whole numbers, or a tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One operator at work."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    """Names; empty where one is left out."""
+    output: str
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxFile:
+    """A model."""
+
+    ir_version: int
+    opsets: tuple[tuple[str, int], ...]
+    """Domain ("" is the standard one) and version of each."""
+    nodes: tuple[Node, ...]
+    weights: tuple[Tensor, ...]
+    inputs: tuple[tuple[str, int], ...]
+    """Name and element type of each; type 0 where it is no plain tensor."""
+    outputs: tuple[tuple[str, int], ...]
+
+
+def foreign(what: str) -> NetworkError:
+    """The error for what is outside of the profile."""
+    return NetworkError(
+        f"The network is outside of the format's profile of ONNX: {what}. See docs/FORMAT.md, section 7.2."
+    )
+
+
+def read_onnx_file(model: bytes) -> OnnxFile:
+    """Read a model.
+
+    Raises:
+        NetworkError: it is no ONNX file, or holds something that the profile has no use for.
+    """
+    ir_version, graphs, opsets = 0, [], []
+    for field, value in read_fields(model):
+        if field == 1:
+            ir_version = to_number(value)
+        elif field == 7:
+            graphs.append(to_bytes(value))
+        elif field == 8:
+            opsets.append(_opset(to_bytes(value)))
+        elif field not in (2, 3, 4, 5, 6):  # Names, versions and words of the program that wrote it.
+            raise foreign(f"the model has field {field}, such as functions")
+    if len(graphs) != 1:
+        raise foreign(f"it has {len(graphs)} graphs")
+    return _graph(graphs[0], ir_version=ir_version, opsets=tuple(opsets))
+
+
+def _opset(message: bytes) -> tuple[str, int]:
+    domain, version = "", 0
+    for field, value in read_fields(message):
+        if field == 1:
+            domain = to_text(value)
+        elif field == 2:
+            version = to_number(value)
+    return ("" if domain == "ai.onnx" else domain), version
+
+
+def _graph(message: bytes, *, ir_version: int, opsets: tuple[tuple[str, int], ...]) -> OnnxFile:
+    nodes, weights, inputs, outputs = [], [], [], []
+    for field, value in read_fields(message):
+        if field == 1:
+            nodes.append(_node(to_bytes(value)))
+        elif field == 5:
+            weights.append(_tensor(to_bytes(value)))
+        elif field == 11:
+            inputs.append(_border(to_bytes(value)))
+        elif field == 12:
+            outputs.append(_border(to_bytes(value)))
+        elif field not in (2, 10):  # Its name and a text.
+            raise foreign(f"the graph has field {field}, such as sparse weights")
+    return OnnxFile(
+        ir_version=ir_version,
+        opsets=opsets,
+        nodes=tuple(nodes),
+        weights=tuple(weights),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+    )
+
+
+def _border(message: bytes) -> tuple[str, int]:
+    name, element_type = "", 0
+    for field, value in read_fields(message):
+        if field == 1:
+            name = to_text(value)
+        elif field == 2:
+            for kind, tensor_type in read_fields(to_bytes(value)):
+                if kind != 1:
+                    continue
+                for inner, number in read_fields(to_bytes(tensor_type)):
+                    element_type = to_number(number) if inner == 1 else element_type
+    return name, element_type
+
+
+def _node(message: bytes) -> Node:
+    inputs, outputs, operator = [], [], ""
+    attributes: dict[str, Attribute] = {}
+    for field, value in read_fields(message):
+        if field == 1:
+            inputs.append(to_text(value))
+        elif field == 2:
+            outputs.append(to_text(value))
+        elif field == 4:
+            operator = to_text(value)
+        elif field == 5:
+            name, attribute = _attribute(to_bytes(value))
+            attributes[name] = attribute
+        elif field == 7:
+            if to_text(value) not in ("", "ai.onnx"):
+                raise foreign(f"an operator of the domain {to_text(value)}")
+        elif field not in (3, 6):  # Its name and a text.
+            raise foreign(f"a node has field {field}")
+    if len(outputs) != 1:
+        raise foreign(f"{operator} has {len(outputs)} outputs")
+    return Node(operator=operator, inputs=tuple(inputs), output=outputs[0], attributes=attributes)
+
+
+def _attribute(message: bytes) -> tuple[str, Attribute]:
+    name, values, numbers = "", list[Attribute](), list[int]()
+    for field, value in read_fields(message):
+        if field == 1:
+            name = to_text(value)
+        elif field in (2, 3, 4):
+            values.append(value)
+        elif field == 5:
+            values.append(_tensor(to_bytes(value)))
+        elif field == 8:
+            numbers += to_numbers(value)
+        elif field not in (13, 20):  # A text and the attribute's type.
+            raise foreign(f"an attribute has field {field}, such as a graph of its own")
+    if numbers:
+        values.append(tuple(numbers))
+    if len(values) != 1:
+        raise foreign(f"the attribute {name} has {len(values)} values")
+    return name, values[0]
+
+
+def _tensor(message: bytes) -> Tensor:
+    name, data_type, dims, raw = "", 0, list[int](), b""
+    for field, value in read_fields(message):
+        if field == 1:
+            dims += to_numbers(value)
+        elif field == 2:
+            data_type = to_number(value)
+        elif field == 8:
+            name = to_text(value)
+        elif field == 9:
+            raw = to_bytes(value)
+        elif field in (13, 14):
+            raise foreign("weights in another file")
+        elif field != 12:
+            raise foreign(f"weights that are not written as raw data (field {field})")
+    if data_type not in _VALUE_BYTES:
+        raise foreign(f"weights of ONNX's type {data_type}; those allowed are float, float16 and int8")
+    if len(raw) != prod(dims) * _VALUE_BYTES[data_type]:
+        raise foreign(f"weights of the shape {dims} in {len(raw)} bytes")
+    return Tensor(name=name, data_type=data_type, dims=tuple(dims), raw=raw)
