@@ -44,7 +44,7 @@ class _Settings(BaseModel):
 
 
 class BaseStreamSettings(_Settings):
-    """The low-resolution stream."""
+    """The video that is sent."""
 
     codec: CodecName = Field(default="h264", description="h264 plays everywhere; vvc needs an app with a decoder.")
     bit_depth: BitDepth | None = Field(
@@ -61,7 +61,7 @@ class BaseStreamSettings(_Settings):
         "Default 20, 22, 28 and 28 where no bitrate is given.",
     )
     bitrate_kbps: Annotated[int, Field(ge=16, le=200_000)] | None = Field(
-        default=None, description="Average bitrate of the low-resolution video in kbit/s, instead of `crf`."
+        default=None, description="Average bitrate of the base stream's video in kbit/s, instead of `crf`."
     )
     speed: Literal["fast", "medium", "slow"] = Field(default="medium", description="Effort of the video encoder.")
     segment_seconds: Annotated[float, Field(ge=0.5, le=30)] = Field(
@@ -89,10 +89,10 @@ class BaseStreamSettings(_Settings):
 
 
 class PatchSettings(_Settings):
-    """The patch grid, in low-resolution pixels (paper section 4.1: 48x54 at x2 and x4)."""
+    """The patch grid, in pixels of the base frame (paper section 4.1: 48x54 at x2 and x4)."""
 
-    width: Annotated[int, Field(ge=8, le=512)] = Field(default=48, description="Low-resolution pixels.")
-    height: Annotated[int, Field(ge=8, le=512)] = Field(default=54, description="Low-resolution pixels.")
+    width: Annotated[int, Field(ge=8, le=512)] = Field(default=48, description="Pixels of the base frame.")
+    height: Annotated[int, Field(ge=8, le=512)] = Field(default=54, description="Pixels of the base frame.")
     halo: Annotated[int, Field(ge=0, le=16)] = Field(
         default=4,
         description="Real neighbouring pixels around a patch that its network sees. 0 is the paper's setting.",
@@ -293,7 +293,7 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset(
         name="paper",
-        summary="The paper's setting: lossless low resolution, no halo, full WDSR from scratch, fp32. Large bundles.",
+        summary="The paper's setting: lossless base stream, no halo, full WDSR from scratch, fp32. Large bundles.",
         settings=EncodingSettings(
             general_network="wdsr-small",
             base_stream=BaseStreamSettings(lossless=True),

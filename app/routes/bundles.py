@@ -30,6 +30,8 @@ from stdo.bundle.manifest_reader import MANIFEST_NAME
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 CONTENT_TYPES = ("video/mp4", "application/vnd.apple.mpegurl", "application/octet-stream", "application/json")
 FILE_HEADERS = ("ETag", "Cache-Control")
+NAMES_OTHERS = ".m3u8"
+"""Suffix of files that name other files relative to their own address, which must therefore be ours."""
 
 router = APIRouter(
     prefix="/jobs",
@@ -109,6 +111,8 @@ def _known_or_empty(file: BundleFile, services: Services, request: Request) -> R
 
 def _redirect(file: BundleFile, services: Services) -> Response | None:
     """The way to a store that serves the file itself. A signed address is for GET alone."""
+    if file.key.endswith(NAMES_OTHERS):
+        return None
     seconds = services.settings.presigned_url_seconds
     url = services.store.presigned_url(file.key, expires_seconds=seconds)
     if url is None:
@@ -118,7 +122,7 @@ def _redirect(file: BundleFile, services: Services) -> Response | None:
 
 
 def _send(file: BundleFile, services: Services) -> Response:
-    """The file from a store in a folder; from a bucket the manifest alone, which is small, and always whole."""
+    """The file from a store in a folder; from a bucket manifest and playlist alone, which are small, always whole."""
     headers, media_type = _headers(file, services), content_type_of(file.key)
     path = services.store.local_path(file.key)
     if path is None:
