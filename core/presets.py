@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stdo.bundle.codecs import CODECS, BitDepth, CodecName
 from stdo.bundle.manifest import Scale
@@ -36,6 +36,13 @@ METHODS: Mapping[Method, MethodAxes] = {
 
 
 LOSSLESS_CODECS: tuple[CodecName, ...] = ("h264", "hevc")
+
+
+def _no_boolean(value: object) -> object:
+    # pydantic takes `true` for 1 where the values are listed.
+    if isinstance(value, bool):
+        raise ValueError("a boolean is no number")
+    return value
 
 
 class _Settings(BaseModel):
@@ -188,7 +195,7 @@ class EncodingSettings(_Settings):
         description="stdo: one network per PSNR group; jstdo: one joint network; nas: one per stretch of time; "
         "awdnn: one for all.",
     )
-    scale: Scale = Field(
+    scale: Annotated[Scale, BeforeValidator(_no_boolean)] = Field(
         default=2, description="How much smaller the base stream is. At 1 the networks clean the full-size picture."
     )
     hdr: Literal["keep", "tone_map"] | None = Field(

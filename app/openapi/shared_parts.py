@@ -64,10 +64,13 @@ def file_responses(*content_types: str) -> dict[int | str, dict[str, Any]]:
     """What a route that serves a file may answer."""
     headers = ("ETag", "Cache-Control")
     binary = {"schema": {"type": "string", "format": "binary"}, "example": "its bytes"}
-    content = dict.fromkeys(content_types, binary)
+    content: dict[str, Any] = dict.fromkeys(content_types, binary)
     part = answer("The part that `Range` names.", headers=("Content-Range", *headers))
     return {
-        200: {**answer("The file. `ETag` is its SHA-256.", headers=headers), "content": content},
+        200: {
+            **answer("The file. `ETag` is its SHA-256.", headers=headers),
+            "content": {kind: {"schema": {"type": "object"}} if "json" in kind else binary for kind in content_types},
+        },
         206: {**part, "content": content},
         304: dict(NOT_MODIFIED),
         **document(ProblemError(problems.RANGE_NOT_SATISFIABLE, "The file has 310000 bytes.")),

@@ -37,6 +37,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ({"unknown": 1}, "unknown"),
         ({"training": {"step": 1}}, "training.step"),
         ({"scale": 5}, "scale"),
+        ({"scale": True}, "a boolean is no number"),
         ({"base_stream": {"crf": 20, "bitrate_kbps": 500}}, "crf or bitrate_kbps, not both"),
         ({"base_stream": {"lossless": True, "crf": 10}}, "neither crf nor bitrate_kbps"),
         ({"base_stream": {"lossless": True, "codec": "av1"}}, "no lossless mode here: choose h264 or hevc"),
