@@ -28,8 +28,7 @@ def _rounded(network: Any) -> RoundedNetwork:
     return RoundedNetwork(weights=weights, biases={})
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("scale", "precision"), [(2, "int8"), (3, "fp32"), (4, "fp16")])
 @pytest.mark.parametrize("architecture", [known.name for known in ARCHITECTURES])
 def test_every_network_that_the_service_makes_is_inside(architecture: str, scale: int, precision: Any) -> None:
     network = build_network(architecture, scale=scale, channels="luma")
