@@ -47,10 +47,13 @@ _X264 = _Encoder(
 _X265 = _Encoder(
     name="libx265",
     pixel_formats={10: "yuv420p10le"},
-    options={"preset": "fast", "x265-params": "log-level=error"},
-    lossless={"x265-params": "log-level=error:lossless=1"},
+    # With B-frames x265 leaves decoding times of videos of one or two frames undefined.
+    options={"preset": "fast", "x265-params": "log-level=error:bframes=0"},
+    lossless={"x265-params": "log-level=error:bframes=0:lossless=1"},
     codec_tag="hvc1",
 )
+_FRAME_DURATION_FLAG = 1 << 8
+"""FFmpeg's AV_CODEC_FLAG_FRAME_DURATION: packets get the durations of their frames."""
 _SMALLEST_SIZE_OF_X265 = 64
 """Its largest coding unit. On some smaller pictures it writes outside of its memory (measured: 48x32, x265 4.1)."""
 
@@ -93,7 +96,7 @@ def write_mp4(
             if not count and part is not None:
                 origin = frame.time
                 sound.skip_to(origin)
-            lasts = max(time_base, last_end - frame.time) if last_end is not None else 1 / _frame_rate(picture)
+            lasts = max(time_base, last_end - frame.time) if last_end is not None else 1 / picture.average_frame_rate.fraction
             output.mux(video.encode(_encodable(frame.yuv, frame.time - origin, lasts, time_base)))
             sound.copy_until(frame.time)
             count, end = count + 1, frame.time + lasts
@@ -140,7 +143,7 @@ def _little_endian(plane: Plane) -> Plane:
 
 def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, crf: int) -> VideoStream:
     encoder = _encoder(picture)
-    stream = output.add_stream(encoder.name, rate=_frame_rate(picture))
+    stream = output.add_stream(encoder.name, rate=_encoding_rate(picture))
     assert isinstance(stream, VideoStream)
     stream.width = picture.display_width + picture.display_width % 2
     stream.height = picture.display_height + picture.display_height % 2
@@ -148,6 +151,7 @@ def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, c
     stream.time_base = time_base
     context, codes = stream.codec_context, colour_codes(picture.colour)
     context.codec_tag = encoder.codec_tag
+    context.flags |= _FRAME_DURATION_FLAG
     context.time_base = time_base
     context.color_range = ColorRange.JPEG if codes.full_range else ColorRange.MPEG
     context.colorspace, context.color_primaries, context.color_trc = codes.matrix, codes.primaries, codes.transfer
@@ -184,8 +188,9 @@ def _end_of_last_frame(bundle: Bundle, part: tuple[int, int] | None) -> Fraction
     return start + Fraction(picture.duration_seconds)
 
 
-def _frame_rate(picture: Picture) -> Fraction:
-    return picture.average_frame_rate.fraction
+def _encoding_rate(picture: Picture) -> Fraction:
+    """What the encoder shares out its bits by. A manifest may state rates that FFmpeg can't hold."""
+    return min(max(picture.average_frame_rate.fraction, Fraction(1)), Fraction(1000)).limit_denominator(1001)
 
 
 @contextmanager
