@@ -260,9 +260,7 @@ def distance_from_ties(folder: Path) -> float:
             assert grid is not None
             halo = grid.halo // 2 if network.channels == "yuv" else grid.halo
             overhang = picture.scale * halo
-            watched.append(
-                _WatchedNetwork(data, scale=picture.scale, channels=network.channels, overhang=overhang)
-            )
+            watched.append(_WatchedNetwork(data, scale=picture.scale, channels=network.channels, overhang=overhang))
         for _ in stdo.reconstruct(bundle, networks=watched):
             pass
         return min([0.5, *(network.distance for network in watched)])
