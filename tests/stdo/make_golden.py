@@ -151,7 +151,7 @@ def write_bundles(folder: Path) -> None:
         height=GENERAL_SIZE[1],
         patch=(6, 4),
         halo=4,
-        times=_EVEN[:2] + [Fraction(3, 25)],
+        times=[*_EVEN[:2], Fraction(3, 25)],
         networks=[_general("espcn", 2), *_networks(2, "rgb", seeds=(15,))],
         receptive_radius=2,
     )
