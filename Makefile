@@ -17,7 +17,7 @@ DEMO_OPTIONS := --video "$(VIDEO)" --output "$(OUTPUT)" --preset $(PRESET) \
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.service ## Encode, fetch and restore a clip: VIDEO=path SCALE=2|3|4 METHOD=stdo|jstdo|nas|awdnn PRESET=name SET="key=value ..."
+demo: $(VENV)/.service ## Encode, fetch and restore a clip: VIDEO=path SCALE=1|2|3|4 METHOD=stdo|jstdo|nas|awdnn PRESET=name SET="key=value ..."
 	$(BIN)/python -m demo $(DEMO_OPTIONS)
 
 serve: $(VENV)/.service ## Start the service in embedded mode on http://127.0.0.1:8000

@@ -14,9 +14,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from app.serve import embedded, server
-from app.serve.listening import listen, url_of
+from app.serve.server import listen, url_of
 from app.serve.supervisor import ServeError
 from core import api_keys
+from core.callers import LOCAL_CALLER
 from core.clock import utc_now
 from core.database import Database, make_engine, migrate
 from core.errors import ServiceError, SettingsError
@@ -77,7 +78,7 @@ def migrate_database() -> None:
 def create(name: Annotated[str, typer.Argument(help="Who or what the key is for; shown in listings.")]) -> None:
     """Make a key and print it. It can't be shown again."""
     with _database() as database, database.transaction() as session:
-        key = api_keys.create(session, name=name, now=utc_now())
+        key = api_keys.create(session, LOCAL_CALLER, name=name, now=utc_now())
     typer.echo(key.secret)
     typer.echo(f"Key {key.id} was made. Keep it: it can't be shown again.", err=True)
 
@@ -86,7 +87,7 @@ def create(name: Annotated[str, typer.Argument(help="Who or what the key is for;
 def list_keys() -> None:
     """List all keys, without the keys themselves."""
     with _database() as database, database.snapshot() as session:
-        rows = api_keys.list_all(session)
+        rows = api_keys.list_all(session, LOCAL_CALLER)
     typer.echo(_KEY_LINE.format("id", "created", "last used", "revoked", "name"))
     for row in rows:
         moments = (row.created_at, row.last_used_at, row.revoked_at)
@@ -98,7 +99,7 @@ def list_keys() -> None:
 def revoke(key_id: Annotated[str, typer.Argument(help="From `keys list`.")]) -> None:
     """Refuse a key from now on."""
     with _database() as database, database.transaction() as session:
-        api_keys.revoke(session, key_id, now=utc_now())
+        api_keys.revoke(session, LOCAL_CALLER, key_id, now=utc_now())
     typer.echo(f"Key {key_id} is revoked.", err=True)
 
 

@@ -8,17 +8,14 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from app.dependencies import require_api_key
-from app.http.error_handlers import install_error_handlers
-from app.http.middleware import (
-    BodyLimitMiddleware,
-    HeadAndOptionsMiddleware,
-    RequestLogMiddleware,
-    UnhandledErrorMiddleware,
-)
+from app.dependencies import authenticate
+from app.http.body_limit import BodyLimitMiddleware
+from app.http.error_handlers import UnhandledErrorMiddleware, install_error_handlers
+from app.http.head_requests import HeadMiddleware
 from app.http.origins import allow_web_pages
+from app.http.request_log import RequestLogMiddleware
 from app.openapi import documentation
-from app.routes import bundles, health, jobs, presets, videos
+from app.routes import bundles, health, jobs, presets, public_files, videos
 from app.services import Services
 from app.uploads.receive import FORM_BYTES, remove_stale_uploads
 from core.logs import configure_logging
@@ -54,8 +51,9 @@ def create_app(settings: Settings, *, keys_required: bool | None = None) -> Fast
     install_error_handlers(app)
     _install_middleware(app, services)
     app.include_router(health.router)
+    app.include_router(public_files.router, prefix="/v1")
     for routes in (jobs, videos, bundles, presets):
-        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(require_api_key)])
+        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(authenticate)])
     return app
 
 
@@ -68,7 +66,7 @@ def create_app_from_environment() -> FastAPI:
 
 def _install_middleware(app: FastAPI, services: Services) -> None:
     # The last one added is the outermost.
-    app.add_middleware(HeadAndOptionsMiddleware)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
         BodyLimitMiddleware,
         default_bytes=JSON_BYTES,

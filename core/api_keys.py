@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.callers import Caller
 from core.errors import ApiKeyNotFoundError, InvalidApiKeyError
 from core.tables import ApiKeyRow, new_id
 
@@ -29,36 +30,37 @@ class NewApiKey:
     """The key to send. It can't be shown again."""
 
 
-def create(session: Session, *, name: str, now: datetime) -> NewApiKey:
-    """A new key with 256 random bits."""
+def create(session: Session, caller: Caller, *, name: str, now: datetime) -> NewApiKey:
+    """A new key of the caller's tenant, with 256 random bits."""
     secret = KEY_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-    row = ApiKeyRow(id=new_id(), name=name, secret_sha256=_hash(secret), created_at=now)
+    row = ApiKeyRow(id=new_id(), tenant=caller.tenant, name=name, secret_sha256=_hash(secret), created_at=now)
     session.add(row)
     session.flush()
     return NewApiKey(id=row.id, secret=secret)
 
 
-def list_all(session: Session) -> Sequence[ApiKeyRow]:
-    """Every key, the revoked ones included, oldest first."""
-    return session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)).all()
+def list_all(session: Session, caller: Caller) -> Sequence[ApiKeyRow]:
+    """Every key of the tenant, the revoked ones included, oldest first."""
+    statement = select(ApiKeyRow).where(ApiKeyRow.tenant == caller.tenant)
+    return session.scalars(statement.order_by(ApiKeyRow.created_at, ApiKeyRow.id)).all()
 
 
-def revoke(session: Session, key_id: str, *, now: datetime) -> None:
+def revoke(session: Session, caller: Caller, key_id: str, *, now: datetime) -> None:
     """Refuse a key from now on. Revoking twice changes nothing. Raises ApiKeyNotFoundError."""
     row = session.get(ApiKeyRow, key_id)
-    if row is None:
+    if row is None or row.tenant != caller.tenant:
         raise ApiKeyNotFoundError(key_id)
     row.revoked_at = row.revoked_at or now
 
 
-def authenticate(session: Session, secret: str, *, now: datetime) -> ApiKeyRow:
-    """The key's row. Raises InvalidApiKeyError where it is unknown or revoked."""
+def authenticate(session: Session, secret: str, *, now: datetime) -> Caller:
+    """Whose key it is. Raises InvalidApiKeyError where it is unknown or revoked."""
     row = session.scalar(select(ApiKeyRow).where(ApiKeyRow.secret_sha256 == _hash(secret)))
     if row is None or row.revoked_at is not None:
         raise InvalidApiKeyError
     if row.last_used_at is None or now - row.last_used_at >= LAST_USED_PRECISION:
         row.last_used_at = now
-    return row
+    return Caller(tenant=row.tenant, api_key_id=row.id)
 
 
 def _hash(secret: str) -> str:

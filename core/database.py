@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core import outbox
 from core.errors import DatabaseUnavailableError
-from core.outbox import TaskMessage
+from core.outbox import PartMessage
 from core.settings import Settings
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
@@ -23,7 +23,7 @@ POSTGRESQL_CONNECT_TIMEOUT_SECONDS = 10
 VERSION_TABLE = "alembic_version"
 MIGRATIONS_FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 
-Sender = Callable[[TaskMessage], None]
+Sender = Callable[[PartMessage], None]
 
 
 def make_engine(settings: Settings) -> Engine:

@@ -144,6 +144,26 @@ class MalformedCursorError(ServiceError):
         super().__init__(message, errors=(FieldError(field="query.cursor", message=message),))
 
 
+class IdempotencyKeyReusedError(ServiceError):
+    slug = "idempotency-key-reused"
+    title = "The Idempotency-Key belongs to another request"
+    category = ErrorCategory.INVALID
+
+    def __init__(self, key: str) -> None:
+        message = f"An earlier request with the key {key!r} asked for something else. Use a new key for a new request."
+        super().__init__(message, errors=(FieldError(field="header.Idempotency-Key", message=message),))
+
+
+class RequestAnsweredMeanwhileError(ConflictError):
+    """The slower one of two requests with one Idempotency-Key that ran at the same time. It changed nothing."""
+
+    slug = "request-answered-meanwhile"
+    title = "The same request was answered meanwhile"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Another request with the key {key!r} was answered meanwhile. Send this one again.")
+
+
 class InvalidApiKeyError(ServiceError):
     slug = "invalid-api-key"
     title = "The API key is not valid"
@@ -192,13 +212,13 @@ class DatabaseUnavailableError(ServiceError):
 
 
 class LeaseLostError(ServiceError):
-    """The task belongs to somebody else by now: whatever this worker still writes is refused."""
+    """The part belongs to somebody else by now: whatever this worker still writes is refused."""
 
     slug = "lease-lost"
-    title = "The task was taken back"
+    title = "The part was taken back"
     category = ErrorCategory.CONFLICT
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, part_id: str) -> None:
         super().__init__(
-            f"Task {task_id} is no longer held under this lease. Stop working on it; nothing was recorded."
+            f"Part {part_id} is no longer held under this lease. Stop working on it; nothing was recorded."
         )

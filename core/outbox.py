@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from core.tables import QueueName, TaskKind, TaskRow
+from core.tables import PartKind, PartRow, QueueName
 
 _KEY = "core.outbox"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskMessage:
-    """A hint to the workers that a task may be claimed. The task's row is the truth."""
+class PartMessage:
+    """A hint to the workers that a part may be claimed. The part's row is the truth."""
 
-    task_id: str
-    kind: TaskKind
+    part_id: str
+    kind: PartKind
     queue: QueueName
 
 
-def send_after_commit(session: Session, task: TaskRow) -> None:
-    """Tell the workers about `task` once this session's transaction is committed."""
-    message = TaskMessage(task_id=task.id, kind=task.kind, queue=task.queue)
+def send_after_commit(session: Session, part: PartRow) -> None:
+    """Tell the workers about `part` once this session's transaction is committed."""
+    message = PartMessage(part_id=part.id, kind=part.kind, queue=part.queue)
     session.info.setdefault(_KEY, []).append(message)
 
 
-def take(session: Session) -> tuple[TaskMessage, ...]:
+def take(session: Session) -> tuple[PartMessage, ...]:
     """The messages left so far; they are not kept any longer."""
     return tuple(session.info.pop(_KEY, ()))

@@ -13,7 +13,7 @@ from stdo.bundle.manifest import Scale
 
 Method = Literal["stdo", "jstdo", "nas", "awdnn"]
 Partition = Literal["psnr", "time", "none"]
-Sharing = Literal["separate", "joint"]
+SharingName = Literal["separate", "joint"]
 Architecture = Literal["espcn", "srcnn", "vdsr", "edsr", "wdsr", "vdsr-small", "edsr-small", "wdsr-small"]
 GeneralNetwork = Literal["espcn", "wdsr-small"]
 
@@ -23,7 +23,7 @@ class MethodAxes(NamedTuple):
 
     partition: Partition
     """How patches are grouped: by f0's PSNR, by time, or not at all."""
-    sharing: Sharing
+    sharing: SharingName
     """What the groups' networks have in common: nothing, or everything (one network for all groups)."""
 
 
@@ -34,6 +34,13 @@ METHODS: Mapping[Method, MethodAxes] = {
     "awdnn": MethodAxes("none", "separate"),
 }
 
+
+SETTINGS_OF_ONE_SHARING: Mapping[str, SharingName] = {
+    "split_over": "separate",
+    "joint_shares": "joint",
+    "joint_patch_count": "joint",
+}
+"""Settings of `training` that mean something with one sharing alone."""
 
 LOSSLESS_CODECS: tuple[CodecName, ...] = ("h264", "hevc")
 
@@ -49,7 +56,7 @@ class BaseStreamSettings(_Settings):
     codec: CodecName = Field(default="h264", description="h264 plays everywhere; vvc needs an app with a decoder.")
     bit_depth: BitDepth | None = Field(
         default=None,
-        description="Bits of a sample. Default: 8 for h264 and hevc (10 where the source has more), 10 for av1 and vvc.",
+        description="Bits of a sample. Default: 10 for av1, vvc and sources with more than 8 bits, else 8.",
     )
     lossless: bool = Field(
         default=False, description="The paper's setting: without loss, large, for comparisons; h264 and hevc alone."
@@ -102,7 +109,7 @@ class PatchSettings(_Settings):
 class GroupSettings(_Settings):
     """How the patches are grouped."""
 
-    count: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="Groups; `awdnn` always has one.")
+    count: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="Groups; `awdnn` has one.")
 
 
 class TrainingSettings(_Settings):
@@ -132,7 +139,8 @@ class TrainingSettings(_Settings):
     )
     patch_memory_mib: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
         default=4096,
-        description="Memory budget of one training's patches; beyond it patches are sampled evenly.",
+        description="Memory budget of one training's patches, shared out fairly among its networks; beyond it patches "
+        "are sampled evenly.",
     )
     split_over: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1,
@@ -207,15 +215,34 @@ class EncodingSettings(_Settings):
     export: ExportSettings = ExportSettings()
     measure: MeasureSettings = MeasureSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_group_without_partition(cls, data: Any) -> Any:
+        """Where patches aren't grouped, `groups.count` need not be given."""
+        groups = data.get("groups", {}) if isinstance(data, dict) else None
+        if isinstance(groups, dict) and any(
+            data.get("method") == method for method, axes in METHODS.items() if axes.partition == "none"
+        ):
+            return {**data, "groups": {"count": 1, **groups}}
+        return data
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         training = self.training
+        if self.partition == "none" and self.groups.count != 1:
+            raise ValueError(f"{self.method} has one group: leave groups.count out")
         if training.start == "general" and training.architecture not in get_args(GeneralNetwork):
             raise ValueError(f"{training.architecture} has no general network: set training.start to scratch")
-        if self.sharing != "joint" and (training.joint_shares or training.joint_patch_count):
-            raise ValueError("joint_shares and joint_patch_count belong to the method jstdo")
+        for name, sharing in SETTINGS_OF_ONE_SHARING.items():
+            is_default = getattr(training, name) == TrainingSettings.model_fields[name].default
+            if sharing != self.sharing and not is_default:
+                methods = [method for method, axes in METHODS.items() if axes.sharing == sharing]
+                raise ValueError(f"training.{name} belongs to the method {' or '.join(methods)}")
         if training.joint_shares is not None and len(training.joint_shares) != self.groups.count:
             raise ValueError(f"joint_shares has {len(training.joint_shares)} values for {self.groups.count} groups")
+        stream = self.base_stream
+        if self.hdr == "keep" and (not CODECS[stream.codec].carries_hdr or stream.bit_depth == 8):
+            raise ValueError("hdr keep needs ten bits and a codec that players show it in: hevc, av1 or vvc")
         return self
 
     @property
@@ -224,7 +251,7 @@ class EncodingSettings(_Settings):
         return METHODS[self.method].partition
 
     @property
-    def sharing(self) -> Sharing:
+    def sharing(self) -> SharingName:
         """What the groups' networks have in common: the second axis of a method."""
         return METHODS[self.method].sharing
 
@@ -232,16 +259,6 @@ class EncodingSettings(_Settings):
     def group_count(self) -> int:
         """Groups of patches."""
         return 1 if self.partition == "none" else self.groups.count
-
-    @property
-    def network_count(self) -> int:
-        """Networks to train: one a group, or a joint one."""
-        return 1 if self.sharing == "joint" else self.group_count
-
-    def steps_of_network(self, network_number: int) -> int:
-        """Optimiser steps of one network: its equal share of `training.steps`, at least one."""
-        share, rest = divmod(self.training.steps, self.network_count)
-        return max(1, share + (network_number < rest))
 
 
 class Preset(_Settings):
@@ -290,25 +307,26 @@ PRESETS: tuple[Preset, ...] = (
 
 
 class UnknownPresetError(ValueError):
-    """No recipe has this name."""
+    """No preset has this name."""
 
 
 def find_preset(name: str) -> Preset:
     """The preset called `name`. Raises UnknownPresetError."""
-    for recipe in PRESETS:
-        if recipe.name == name:
-            return recipe
-    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {', '.join(r.name for r in PRESETS)}")
+    for preset in PRESETS:
+        if preset.name == name:
+            return preset
+    raise UnknownPresetError(f"there is no preset {name!r}; choose one of {', '.join(p.name for p in PRESETS)}")
 
 
 def resolve_settings(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:
     """A preset with some settings changed; `overrides` has the shape of EncodingSettings, as far as it goes.
 
     Raises:
-        UnknownPresetError: no recipe has this name.
+        UnknownPresetError: no preset has this name.
         pydantic.ValidationError: a setting is unknown, out of range, or contradicts another.
     """
-    base = find_preset(preset).settings.model_dump()
+    # Without what the preset leaves at its default, so that a default contradicts nothing.
+    base = find_preset(preset).settings.model_dump(exclude_unset=True)
     return EncodingSettings.model_validate(_merge(base, overrides))
 
 

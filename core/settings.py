@@ -62,13 +62,13 @@ class Settings(BaseSettings):
     """How long an address in the store is good that a client is sent to."""
 
     lease_seconds: Seconds = 60.0
-    """A task whose worker has been silent for so long is given to another."""
+    """A part whose worker has been silent for so long is given to another."""
     heartbeat_seconds: Seconds = 10.0
     """Longest silence of a healthy worker."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    """Workers that may die of a task before it counts as failed."""
+    """Workers that may die of a part before it counts as failed."""
     resend_after_seconds: Seconds = 30.0
-    """A queued task whose message was sent so long ago is checked for a lost message."""
+    """A queued part whose message was sent so long ago is checked for a lost message."""
     reap_interval_seconds: Seconds = 10.0
     """How often expired leases and lost messages are looked for."""
 
@@ -84,11 +84,13 @@ class Settings(BaseSettings):
     """Most streams in a file that is encoded."""
 
     no_progress_seconds: Seconds = 1800.0
-    """A step of an encode that says nothing new for so long is stopped, and its task tried again."""
+    """A part of an encode that says nothing new for so long is stopped, and tried again."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads a step uses for arithmetic; all cores that its worker may use where left out."""
+    """Threads a part uses for arithmetic; all cores that its worker may use where left out."""
     device: str = "auto"
     """Where networks run: auto, cpu, cuda or cuda:<n>."""
+    finish_queue: Literal["cpu", "gpu"] = "cpu"
+    """Workers of which queue measure the finished bundle. gpu: on their device, sooner, while it trains nothing."""
     ffmpeg_path: Path | None = None
     """The ffmpeg program; the one that imageio-ffmpeg carries where left out."""
 
@@ -134,12 +136,17 @@ class Settings(BaseSettings):
 
     @property
     def scratch_dir(self) -> Path:
-        """Folder for files that may vanish between two tasks: uploads in flight, work of a task."""
+        """Folder for files that may vanish between two parts: uploads in flight, work of a part."""
         return self.data_dir.absolute() / "scratch"
 
     @property
+    def compiled_dir(self) -> Path:
+        """Folder for what torch has compiled. It may be deleted at any time, and is made anew then."""
+        return self.data_dir.absolute() / "compiled"
+
+    @property
     def lease(self) -> timedelta:
-        """How long a claim or a heartbeat holds a task."""
+        """How long a claim or a heartbeat holds a part."""
         return timedelta(seconds=self.lease_seconds)
 
 

@@ -11,8 +11,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from stdo.service.resources import JobState, ProgressUnit, Stage, VideoState
 
-TaskKind = Literal["probe_video", "prepare_job", "train_network", "finish_job"]
-TaskState = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
+PartKind = Literal["probe", "encode", "plan", "train", "finish"]
+"""core.jobs.part_kinds has what each one is."""
+PartState = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
 QueueName = Literal["cpu", "gpu"]
 EventType = Literal["state", "progress"]
 
@@ -63,24 +64,29 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON(none_as_null=True),
         list[dict[str, Any]]: JSON(none_as_null=True),
         dict[str, float]: JSON(none_as_null=True),
+        list[str]: JSON(none_as_null=True),
         VideoState: Word,
         JobState: Word,
         Stage: Word,
         ProgressUnit: Word,
-        TaskKind: Word,
-        TaskState: Word,
+        PartKind: Word,
+        PartState: Word,
         QueueName: Word,
         EventType: Word,
     }
 
 
 class VideoRow(Base):
-    """An uploaded video. Its bytes lie in the object store under videos/<id>/source."""
+    """An uploaded video. Its bytes lie in the object store under videos/<id>/source.
+
+    `core.jobs.job_states` alone changes it.
+    """
 
     __tablename__ = "videos"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "tenant", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
     state: Mapped[VideoState]
     file_name: Mapped[str]
     """As the caller named it: shown, never used as a path."""
@@ -91,35 +97,50 @@ class VideoRow(Base):
     """stdo.bundle.manifest.Source, once probed."""
     refusal: Mapped[dict[str, Any] | None]
     """stdo.service.resources.Failure, where refused."""
+    probe_version: Mapped[int | None]
+    """core.jobs.part_kinds.PROBE_VERSION of the probe that found out the two above; null before the first."""
+    probe_prefix: Mapped[str | None]
+    """Where the files lie that this probe made, in the object store; null where refused."""
 
 
 class JobRow(Base):
     """One encode of one video. `core.jobs.job_states` alone changes it."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "video_id"))
+    __table_args__ = (
+        Index(None, "tenant", "created_at", "id"),
+        Index(None, "video_id"),
+        Index(None, "swept_at", "finished_at"),
+    )
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
     video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
     state: Mapped[JobState]
     preset: Mapped[str]
     settings: Mapped[dict[str, Any]]
     """core.presets.EncodingSettings, resolved."""
+    probe_prefix: Mapped[str | None]
+    """The video's, from the moment when the job could begin: all its parts read the same. Null while it waits for a
+    probe."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     failure: Mapped[dict[str, Any] | None]
     """stdo.service.resources.Failure, where failed."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    swept_at: Mapped[datetime | None]
+    """When what an ended job left behind was deleted for good."""
 
     stage: Mapped[Stage | None]
+    """Of the part that runs; null while none does."""
     progress: Mapped[float] = mapped_column(default=0.0)
     """0 to 1; never goes back."""
     stage_done: Mapped[int | None] = mapped_column(BigInteger)
     stage_total: Mapped[int | None] = mapped_column(BigInteger)
     stage_unit: Mapped[ProgressUnit | None]
     speed: Mapped[float | None]
-    """Units of the stage a second, over the tasks that are running."""
+    """Units of the stage a second, over the parts that are running."""
     eta_seconds: Mapped[float | None]
     stage_seconds: Mapped[dict[str, float]] = mapped_column(default=dict)
     last_event: Mapped[int] = mapped_column(default=0)
@@ -128,13 +149,13 @@ class JobRow(Base):
     """When the newest progress event was written: they are throttled."""
 
 
-class TaskRow(Base):
-    """One piece of work for one worker. `core.jobs.job_states` alone changes it.
+class PartRow(Base):
+    """One piece of a job, or the probe of a video: work for one worker. `core.jobs.job_states` alone changes it.
 
-    waiting: others must end first. queued: anyone may claim it. running: somebody holds its lease.
+    waiting: something that it needs was not made yet. queued: anyone may claim it. running: somebody holds its lease.
     """
 
-    __tablename__ = "tasks"
+    __tablename__ = "parts"
     __table_args__ = (
         Index(None, "state", "lease_expires_at"),
         Index(None, "state", "queue"),
@@ -143,14 +164,18 @@ class TaskRow(Base):
     )
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
-    kind: Mapped[TaskKind]
+    kind: Mapped[PartKind]
     queue: Mapped[QueueName]
     video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
     job_id: Mapped[str | None] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"))
-    """Null for probe_video, which belongs to no job."""
-    network_number: Mapped[int | None]
-    """For train_network: which network, from 0."""
-    state: Mapped[TaskState]
+    """Null for a probe, which belongs to the video alone."""
+    training_number: Mapped[int | None]
+    """For a training: which one of the job's, from 0."""
+    needs: Mapped[list[str]]
+    """Names of the outputs without which it can't begin."""
+    makes: Mapped[list[str]]
+    """Names of the outputs that are there once it has succeeded."""
+    state: Mapped[PartState]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -164,7 +189,7 @@ class TaskRow(Base):
     last_sent_at: Mapped[datetime | None]
 
     fraction: Mapped[float] = mapped_column(default=0.0)
-    """0 to 1 of this task, in its present attempt."""
+    """0 to 1 of this part, in its present attempt."""
     stage: Mapped[Stage | None]
     stage_started_at: Mapped[datetime | None]
     stage_done: Mapped[int | None] = mapped_column(BigInteger)
@@ -216,10 +241,28 @@ class ApiKeyRow(Base):
     """An API key. The key itself is shown once and not kept."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "tenant", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
     name: Mapped[str]
     secret_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class IdempotencyKeyRow(Base):
+    """A request that was answered, under the key that its sender gave it."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"),)
+
+    tenant: Mapped[str] = mapped_column(Word, primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """core.jobs.idempotency.request_fingerprint()"""
+    status: Mapped[int]
+    resource_id: Mapped[str] = mapped_column(Identifier)
+    """Of the video or the job that the request made."""
+    created_at: Mapped[datetime]

@@ -1,13 +1,12 @@
-"""The Celery application: names, queues, sending. A message is a hint; the row of `core.tables.TaskRow` is the truth.
+"""The Celery application: names, queues, sending. A message is a hint; the row of `core.tables.PartRow` is the truth.
 
-A message is acknowledged as soon as a worker takes it up, and lost with that worker if it dies: the task's lease then
+A message is acknowledged as soon as a worker takes it up, and lost with that worker if it dies: the part's lease then
 expires, and `core.jobs.housekeeping` queues it again. (docs/decisions/0006 has the reasons.)
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import cast
 
 from celery import Celery
@@ -17,18 +16,14 @@ from redis.exceptions import RedisError
 
 from core.database import Database, Sender, make_engine
 from core.errors import BrokerUnavailableError
-from core.outbox import TaskMessage
+from core.outbox import PartMessage
 from core.settings import Settings
-from core.tables import QueueName, TaskKind
+from core.tables import QueueName
 
 QUEUES: tuple[QueueName, ...] = ("cpu", "gpu")
-TASK_NAMES: Mapping[TaskKind, str] = {
-    "probe_video": "stdo.probe_video",
-    "prepare_job": "stdo.prepare_job",
-    "train_network": "stdo.train_network",
-    "finish_job": "stdo.finish_job",
-}
-"""What a worker registers. Each task has one argument, the id of its row."""
+TASK_NAME = "stdo.part"
+"""What a worker registers. The Celery task has one argument, the queue in which a part waits: the rows say which one is
+first in line."""
 
 VISIBILITY_SLACK_SECONDS = 3600
 """Far more than from fetching a message to acknowledging it, so that no message comes twice on that account."""
@@ -78,11 +73,11 @@ def make_sender(celery: Celery) -> Sender:
     The row is committed by then, and `core.jobs.housekeeping` sends again what nobody takes up.
     """
 
-    def send(message: TaskMessage) -> None:
+    def send(message: PartMessage) -> None:
         try:
-            celery.send_task(TASK_NAMES[message.kind], args=[message.task_id], queue=message.queue)
+            celery.send_task(TASK_NAME, args=[message.queue], queue=message.queue)
         except OperationalError as error:
-            _log.warning("%s of task %s was not sent; it will be sent again: %s", message.kind, message.task_id, error)
+            _log.warning("the %s part %s was not sent; it will be sent again: %s", message.kind, message.part_id, error)
 
     return send
 

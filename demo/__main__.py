@@ -23,7 +23,7 @@ def main(
     video: Annotated[Path, typer.Option(help="The video to encode.")],
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo-output"),
     preset: Annotated[str, typer.Option(help="fast, balanced, quality or paper.")] = "fast",
-    scale: Annotated[int | None, typer.Option(help="2, 3 or 4.")] = None,
+    scale: Annotated[int | None, typer.Option(help="1, 2, 3 or 4.")] = None,
     method: Annotated[str | None, typer.Option(help="stdo, jstdo, nas or awdnn.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. Repeatable.")

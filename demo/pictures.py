@@ -1,153 +1,69 @@
-"""The demo's pictures: source, bicubic and restored side by side, and the error of each patch as heatmaps."""
+"""The demo's picture: source, bicubic and restored side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw, ImageFont
 
 from demo.restoration import Comparison
-from stdo.bundle.geometry import Image
-from stdo.bundle.manifest import Manifest
 from stdo.decoder.frames import Plane
-from workers.delivery.heatmaps import lay_over, patch_psnr
+from stdo.decoder.restored_frame import RestoredFrame
+from stdo.quality.psnr import psnr, squared_error
 
-_PANEL_INCHES = 5.2
-_BAR_INCHES = 0.75
-_DPI = 110
+_PANEL_WIDTH = 570
+_MARGIN = 14
+_LINE_HEIGHT = 28
+_FONT_SIZE = 16
 _MARK = "#ffcc00"
-
-PatchPsnr = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PatchErrors:
-    """Mean squared error of each patch over R'G'B', 8 bit: (frames, rows * columns) float32."""
-
-    f0: npt.NDArray[np.float32]
-    restored: npt.NDArray[np.float32]
-
-    @classmethod
-    def read(cls, path: Path) -> PatchErrors:
-        """The bundle's quality/patch_errors.npz."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(f0=arrays["f0"], restored=arrays["restored"])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Heatmap:
-    """A value for each patch of a frame, and how to colour it."""
-
-    title: str
-    values: PatchPsnr
-    """(rows * columns,) in dB, raster order."""
-    limits: tuple[float, float]
-    """What the ends of the colour bar mean."""
-    colours: str = "viridis"
-    label: str = "PSNR (RGB), dB"
 
 
 def draw_comparison(path: Path, comparison: Comparison) -> None:
-    """Source, bicubic and restored: the whole frame, and below it the crop where they differ most, in large."""
+    """The three versions: the whole frame, and below it the crop where bicubic and restored differ most, in large."""
     views = {"source": comparison.source, "bicubic": comparison.bicubic, "restored": comparison.restored}
     crop = comparison.crop
     height, width = comparison.source.luma.shape
-    heights = (height / width, crop.height / crop.width)
-    figure = _figure(columns=3, panel_heights=heights)
-    axes = figure.subplots(2, 3, gridspec_kw={"height_ratios": heights})
-    for column, (name, view) in enumerate(views.items()):
-        _show(axes[0, column], view.rgb, f"{name}{_psnr_note(comparison.source.luma, view.luma)}")
-        axes[0, column].add_patch(
-            Rectangle((crop.left, crop.top), crop.width, crop.height, fill=False, edgecolor=_MARK, linewidth=1.5)
-        )
-        note = _psnr_note(crop.of(comparison.source.luma), crop.of(view.luma))
-        _show(axes[1, column], crop.of(view.rgb), f"{name}, enlarged{note}")
-    figure.suptitle(
+    whole, part = (0, 0, width, height), (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
+    top = _MARGIN + _LINE_HEIGHT
+    below = top + _LINE_HEIGHT + _panel_height(whole) + _MARGIN
+    size = 3 * _PANEL_WIDTH + 4 * _MARGIN, below + _LINE_HEIGHT + _panel_height(part) + _MARGIN
+    picture = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_SIZE)
+    title = (
         f"Frame {comparison.frame_number}, and the part of it in which the restored picture gains most over bicubic. "
         "PSNR of luma."
     )
-    _save(figure, path)
+    draw.text((_MARGIN, _MARGIN), title, "black", font)
+    for place, (name, view) in enumerate(views.items()):
+        left = _MARGIN + place * (_PANEL_WIDTH + _MARGIN)
+        for box, y, words in ((whole, top, name), (part, below, f"{name}, enlarged")):
+            draw.text((left, y), f"{words}{_psnr_note(comparison.source, view, box)}", "black", font)
+            picture.paste(_panel(view, box), (left, y + _LINE_HEIGHT))
+        mark = [edge * _PANEL_WIDTH / width for edge in part]
+        draw.rectangle(_moved(mark, left, top + _LINE_HEIGHT), outline=_MARK, width=2)
+    picture.save(path, format="PNG")
 
 
-def draw_f0_heatmaps(path: Path, errors: PatchErrors, frames: dict[int, Image], manifest: Manifest) -> None:
-    """PSNR of each patch under the general network f0 on some frames (the paper's Figure 1)."""
-    psnr = {number: patch_psnr(errors.f0[number]) for number in frames}
-    limits = _limits(list(psnr.values()))
-    height, width = next(iter(frames.values())).shape[:2]
-    figure = _figure(columns=2, panel_heights=(height / width,) * len(frames), bars=1)
-    axes = figure.subplots(len(frames), 2, squeeze=False)
-    for row, (number, image) in enumerate(sorted(frames.items())):
-        _show(axes[row, 0], image, f"frame {number}")
-        heatmap = Heatmap(title=f"f0, frame {number}", values=psnr[number], limits=limits)
-        _show_heatmap(axes[row, 1], image, heatmap, manifest)
-    figure.suptitle("PSNR of each patch under the general network f0")
-    _save(figure, path)
+def _panel(view: RestoredFrame, box: tuple[int, int, int, int]) -> Image.Image:
+    image = Image.fromarray((view.rgb >> (view.bit_depth - 8)).astype(np.uint8)).crop(box)
+    return image.resize((_PANEL_WIDTH, _panel_height(box)), Image.Resampling.NEAREST)
 
 
-def draw_restored_heatmaps(path: Path, errors: PatchErrors, number: int, image: Image, manifest: Manifest) -> None:
-    """One frame under f0 and restored, on one scale, and what each patch has gained (the paper's Figure 3)."""
-    f0, restored = patch_psnr(errors.f0[number]), patch_psnr(errors.restored[number])
-    limits, gain = _limits([f0, restored]), restored - f0
-    reach = float(max(np.abs(gain).max(), 0.1))
-    figure = _figure(columns=2, panel_heights=(image.shape[0] / image.shape[1],) * 2, bars=2)
-    axes = figure.subplots(2, 2)
-    _show(axes[0, 0], image, f"frame {number}")
-    maps = {
-        (0, 1): Heatmap(title="f0", values=f0, limits=limits),
-        (1, 1): Heatmap(title=f"restored ({manifest.provenance.method})", values=restored, limits=limits),
-        (1, 0): Heatmap(
-            title="restored over f0", values=gain, limits=(-reach, reach), colours="RdBu", label="gain, dB"
-        ),
-    }
-    for place, heatmap in maps.items():
-        _show_heatmap(axes[place], image, heatmap, manifest)
-    figure.suptitle("PSNR of each patch, restored and under f0")
-    _save(figure, path)
+def _panel_height(box: tuple[int, int, int, int]) -> int:
+    left, top, right, bottom = box
+    return max(1, round((bottom - top) * _PANEL_WIDTH / (right - left)))
 
 
-def _figure(*, columns: int, panel_heights: Sequence[float], bars: int = 0) -> Figure:
-    """`bars`: columns of panels that have a colour bar beside them."""
-    height = _PANEL_INCHES * sum(panel_heights) + 0.3 * len(panel_heights) + 0.35
-    return Figure(figsize=(_PANEL_INCHES * columns + _BAR_INCHES * bars, height), dpi=_DPI, layout="constrained")
+def _moved(edges: list[float], left: int, top: int) -> tuple[float, float, float, float]:
+    return edges[0] + left, edges[1] + top, edges[2] + left, edges[3] + top
 
 
-def _show(axes: Any, image: Image, title: str) -> None:
-    axes.imshow(image, interpolation="nearest")
-    axes.set_title(title, fontsize=11)
-    axes.set_axis_off()
+def _psnr_note(source: RestoredFrame, view: RestoredFrame, box: tuple[int, int, int, int]) -> str:
+    left, top, right, bottom = box
 
+    def cut(plane: Plane) -> Plane:
+        return plane[top:bottom, left:right]
 
-def _show_heatmap(axes: Any, image: Image, heatmap: Heatmap, manifest: Manifest) -> None:
-    """The frame in grey under its patches' values, and a colour bar as high as the frame."""
-    drawn = lay_over(
-        axes,
-        image,
-        heatmap.values,
-        limits=heatmap.limits,
-        colours=heatmap.colours,
-        picture=manifest.picture,
-        grid=manifest.patch_grid,
-    )
-    axes.set_title(heatmap.title, fontsize=11)
-    axes.figure.colorbar(drawn, cax=axes.inset_axes((1.015, 0, 0.03, 1)), label=heatmap.label)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, format="png", metadata={"Software": None})
-
-
-def _psnr_note(reference: Plane, plane: Plane) -> str:
-    if plane is reference or not (error := float(np.mean((reference.astype(np.int32) - plane) ** 2))):
-        return ""
-    return f", {10 * np.log10(255**2 / error):.2f} dB"
-
-
-def _limits(maps: Sequence[PatchPsnr]) -> tuple[float, float]:
-    """One scale for all, so that the same colour means the same error."""
-    return float(min(values.min() for values in maps)), float(max(values.max() for values in maps))
+    figure = psnr(float(squared_error(cut(source.luma), cut(view.luma)).mean()), source.bit_depth)
+    return "" if figure is None else f", {figure:.2f} dB"

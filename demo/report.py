@@ -19,7 +19,7 @@ from stdo.bundle.bundle import Bundle
 from stdo.bundle.manifest import Manifest
 from stdo.cli.bundle_tables import bytes_table, decibel, named_qualities, quality_table
 from stdo.cli.progress_display import STAGE_TITLES
-from stdo.service.resources import STAGES, Job
+from stdo.service.resources import Job
 
 LARGEST_DISAGREEMENT_DB = 0.01
 _STEPS_BEFORE = {"start_service": "Start the service", "upload": "Upload the video"}
@@ -65,6 +65,7 @@ class FigureCheck:
 
 def check_figures(manifest: Manifest, restoration: Restoration) -> FigureCheck:
     """Compare the manifest's Y-PSNR with the demo's own. Raises DemoError where they differ."""
+    assert manifest.quality is not None
     promised, measured = manifest.quality.restored.psnr_y, restoration.luma_psnr
     check = FigureCheck(
         psnr_y_manifest=promised,
@@ -97,6 +98,8 @@ def write_report(
 ) -> None:
     """report.json"""
     manifest = bundle.manifest
+    assert manifest.quality is not None
+    assert manifest.provenance is not None
     byte_counts = manifest.byte_counts(len(bundle.manifest_bytes))
     duration_seconds = manifest.picture.duration_seconds
     report = {
@@ -121,12 +124,12 @@ def print_tables(bundle: Bundle, *, seconds: Mapping[str, float], console: Conso
     manifest = bundle.manifest
     times = Table("", title="Where the time went", title_justify="left")
     times.add_column("seconds", justify="right")
-    stages: dict[str, str] = {stage: STAGE_TITLES[stage] for stage in STAGES}
-    for name, title in (_STEPS_BEFORE | stages | _STEPS_AFTER).items():
+    for name, title in {**_STEPS_BEFORE, **STAGE_TITLES, **_STEPS_AFTER}.items():
         if name in seconds:
             times.add_row(title, f"{seconds[name]:.1f}")
     times.add_section()
     times.add_row("All of it", f"{seconds['total']:.1f}")
     for table in (times, bytes_table(manifest, manifest.byte_counts(len(bundle.manifest_bytes)))):
         console.print(table)
+    assert manifest.quality is not None
     console.print(quality_table(manifest.quality))

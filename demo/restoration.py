@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import log10
 from pathlib import Path
 
 import av
@@ -14,13 +13,14 @@ import numpy.typing as npt
 from demo.errors import DemoError
 from demo.source_frames import source_frames
 from stdo.bundle.bundle import Bundle
-from stdo.bundle.geometry import Image
-from stdo.bundle.manifest import Picture
-from stdo.decoder.frames import Plane, YuvFrame, decode_video, yuv_to_rgb
+from stdo.bundle.patch_errors import measured_frame
+from stdo.decoder.frame_restorer import as_decoded
+from stdo.decoder.frames import YuvFrame
 from stdo.decoder.reconstruction import reconstruct
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.upscale import resize_frame, resize_plane
+from stdo.decoder.video_reader import decode_video
 from stdo.decoder.video_writer import write_mp4
+from stdo.quality.psnr import psnr, squared_error
 
 FrameProgress = Callable[[int, int], None]
 """Called with (frames done, frames in total)."""
@@ -37,30 +37,16 @@ class Crop:
     width: int
     height: int
 
-    def of(self, image: Image) -> Image:
-        """The part, as a view, of an (h, w, 3) image or an (h, w) plane."""
-        return image[self.top : self.top + self.height, self.left : self.left + self.width]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """One version of a frame."""
-
-    rgb: Image
-    """(h, w, 3) uint8"""
-    luma: Plane
-    """(h, w) uint8"""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """The frame and the crop in which the restored luma gains most over bicubic."""
+    """Three versions of a frame, and the crop in which the restored luma gains most over bicubic."""
 
     frame_number: int
     crop: Crop
-    source: View
-    bicubic: View
-    restored: View
+    source: RestoredFrame
+    bicubic: RestoredFrame
+    restored: RestoredFrame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,98 +55,54 @@ class Restoration:
 
     frame_count: int
     luma_psnr: float | None
-    """Measured here: all pixels of all frames against the source, in dB; None where there is no error at all."""
+    """Measured here: all pixels of the frames that the bundle's own figures are of, against the source, in dB; None
+    where there is no error at all."""
     comparison: Comparison
-    source_images: dict[int, Image]
-    """The frames that were asked for, (h, w, 3) uint8."""
 
 
-def restore(
-    bundle: Bundle, video: Path, target: Path, *, wanted_source_frames: set[int], on_progress: FrameProgress
-) -> Restoration:
-    """Write the restored MP4, and compare each of its frames with the source on the way.
+def restore(bundle: Bundle, video: Path, target: Path, *, shown_frame: int, on_progress: FrameProgress) -> Restoration:
+    """Write the restored MP4, and compare its frames with the source on the way.
+
+    Args:
+        shown_frame: the number of the frame to be compared in pictures.
 
     Raises:
         StdoError: the bundle can't be restored, or the video can't be written.
         DemoError: the source can't be read again, or has not as many frames as the bundle.
     """
-    picture, base_stream = bundle.manifest.picture, bundle.path(bundle.manifest.base_stream)
-    watch = _Watch(picture, wanted_source_frames)
+    manifest = bundle.manifest
+    assert manifest.quality is not None
+    frame_count, frames_measured = manifest.picture.frame_count, manifest.quality.frames_measured
+    measured = {
+        measured_frame(place, frame_count=frame_count, frames_measured=frames_measured)
+        for place in range(frames_measured)
+    }
+    errors: list[float] = []
+    shown: list[tuple[RestoredFrame, YuvFrame]] = []
 
     def watched() -> Iterator[RestoredFrame]:
-        triples = zip(
-            reconstruct(bundle), decode_video(base_stream), source_frames(video, bundle.manifest), strict=True
-        )
-        for number, (restored, small, source) in enumerate(triples):
-            watch.add(number, restored, small, source)
+        pairs = zip(reconstruct(bundle), source_frames(video, manifest), strict=True)
+        for number, (restored, source) in enumerate(pairs):
+            if number in measured:
+                errors.append(float(squared_error(source.y, restored.luma).mean()))
+            if number == shown_frame:
+                shown.append((restored, source))
             yield restored
-            on_progress(number + 1, picture.frame_count)
+            on_progress(number + 1, frame_count)
 
     try:
-        frame_count = write_mp4(watched(), target, picture=picture, base_stream=base_stream)
+        written = write_mp4(watched(), target, bundle=bundle)
     except (ValueError, av.FFmpegError) as error:
         raise DemoError(f"{video} can't be compared with what was restored of it: {error}") from error
     return Restoration(
-        frame_count=frame_count,
-        luma_psnr=watch.luma_psnr(),
-        comparison=watch.comparison(),
-        source_images=watch.source_images,
+        frame_count=written,
+        luma_psnr=psnr(float(np.mean(errors)), manifest.picture.bit_depth),
+        comparison=_comparison(bundle, shown_frame, *shown[0]),
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Best:
-    number: int
-    crop: Crop
-    restored: RestoredFrame
-    small: YuvFrame
-    source: YuvFrame
-
-
-class _Watch:
-    """Sees each frame once; keeps sums, and the frame that shows most."""
-
-    def __init__(self, picture: Picture, wanted_source_frames: set[int]) -> None:
-        self.source_images: dict[int, Image] = {}
-        self._picture = picture
-        self._wanted = wanted_source_frames
-        self._squared_error = 0
-        self._samples = 0
-        self._best: _Best | None = None
-        self._best_gain = -np.inf
-
-    def add(self, number: int, restored: RestoredFrame, small: YuvFrame, source: YuvFrame) -> None:
-        picture = self._picture
-        bicubic = resize_plane(small.y, scale=picture.scale, filter="bicubic")
-        error = _squared(source.y, restored.luma)
-        self._squared_error += int(error.sum(dtype=np.int64))
-        self._samples += error.size
-        crop, gain = best_crop(_squared(source.y, bicubic[: source.y.shape[0], : source.y.shape[1]]) - error)
-        if gain > self._best_gain:
-            self._best_gain = gain
-            self._best = _Best(number=number, crop=crop, restored=restored, small=small, source=source)
-        if number in self._wanted:
-            self.source_images[number] = yuv_to_rgb(source, picture.colour)
-
-    def luma_psnr(self) -> float | None:
-        return 10 * log10(255**2 * self._samples / self._squared_error) if self._squared_error else None
-
-    def comparison(self) -> Comparison:
-        picture, best = self._picture, self._best
-        assert best is not None
-        bicubic = resize_frame(best.small, scale=picture.scale, filter="bicubic")
-        shown = bicubic.cropped(width=picture.display_width, height=picture.display_height)
-        return Comparison(
-            frame_number=best.number,
-            crop=best.crop,
-            source=View(rgb=yuv_to_rgb(best.source, picture.colour), luma=best.source.y),
-            bicubic=View(rgb=yuv_to_rgb(shown, picture.colour), luma=shown.y),
-            restored=View(rgb=best.restored.rgb, luma=best.restored.luma),
-        )
-
-
-def best_crop(gain: npt.NDArray[np.int32]) -> tuple[Crop, float]:
-    """Where a picture gains most, and how much: the crop with the largest sum, a fifth of the picture wide and high.
+def best_crop(gain: npt.NDArray[np.int32]) -> Crop:
+    """Where a picture gains most: the crop with the largest sum, a fifth of the picture wide and high.
 
     Args:
         gain: (h, w), how much smaller the squared error of each pixel has become.
@@ -170,17 +112,22 @@ def best_crop(gain: npt.NDArray[np.int32]) -> tuple[Crop, float]:
     rows, columns = height // step, width // step
     blocks = gain[: rows * step, : columns * step].reshape(rows, step, columns, step).sum(axis=(1, 3), dtype=np.int64)
     crop_rows, crop_columns = max(1, rows // 5), max(1, columns // 5)
-    sums = np.zeros((rows + 1, columns + 1), np.int64)
-    sums[1:, 1:] = blocks.cumsum(axis=0).cumsum(axis=1)
-    by_rows = sums[crop_rows:] - sums[:-crop_rows]
-    totals = by_rows[:, crop_columns:] - by_rows[:, :-crop_columns]
-    row, column = (int(place) for place in np.unravel_index(int(totals.argmax()), totals.shape))
-    crop = Crop(left=column * step, top=row * step, width=crop_columns * step, height=crop_rows * step)
-    return crop, float(totals[row, column])
+    sums = np.lib.stride_tricks.sliding_window_view(blocks, (crop_rows, crop_columns)).sum(axis=(2, 3))
+    row, column = (int(place) for place in np.unravel_index(int(sums.argmax()), sums.shape))
+    return Crop(left=column * step, top=row * step, width=crop_columns * step, height=crop_rows * step)
 
 
-def _squared(first: Plane, second: Plane) -> npt.NDArray[np.int32]:
-    difference = first.astype(np.int32)
-    difference -= second
-    difference *= difference
-    return difference
+def _comparison(bundle: Bundle, number: int, restored: RestoredFrame, source: YuvFrame) -> Comparison:
+    layout, picture = bundle.layout, bundle.manifest.picture
+    base = next(decode_video(bundle.path(bundle.manifest.base_stream), first_frame=number))
+
+    def view(planes: YuvFrame) -> RestoredFrame:
+        return RestoredFrame(
+            time=restored.time, colour=picture.colour, bit_depth=picture.bit_depth, restored_yuv=planes
+        )
+
+    bicubic = as_decoded(base, layout)
+    gain = squared_error(source.y, bicubic.y) - squared_error(source.y, restored.luma)
+    return Comparison(
+        frame_number=number, crop=best_crop(gain), source=view(source), bicubic=view(bicubic), restored=restored
+    )

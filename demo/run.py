@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from demo.errors import DemoError
-from demo.pictures import PatchErrors, draw_comparison, draw_f0_heatmaps, draw_restored_heatmaps
+from demo.pictures import draw_comparison
 from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
-from demo.restoration import Restoration, restore
+from demo.restoration import Comparison, Restoration, restore
 from demo.service import DATA_DIR_PREFIX, embedded_service
 from stdo.bundle.bundle import Bundle, open_bundle
+from stdo.cli.heatmap import MeasuredFrame, draw_heatmap, read_measured_frame
 from stdo.cli.progress_display import progress_display, show_job, show_transfer
 from stdo.service.client import Client
 from stdo.service.resources import Job
@@ -50,12 +51,8 @@ class Results:
         return self.output / "comparison.png"
 
     @property
-    def f0_heatmap(self) -> Path:
-        return self.output / "heatmap_f0.png"
-
-    @property
-    def restored_heatmap(self) -> Path:
-        return self.output / "heatmap_restored.png"
+    def heatmap(self) -> Path:
+        return self.output / "heatmap.png"
 
     @property
     def report(self) -> Path:
@@ -70,8 +67,7 @@ class Results:
         return {
             self.restored: "the restored video",
             self.comparison: "source, bicubic and restored side by side",
-            self.f0_heatmap: "PSNR of each patch under f0",
-            self.restored_heatmap: "PSNR of each patch, restored",
+            self.heatmap: "PSNR of each patch, under f0 and restored",
             self.report: "every figure",
             self.bundle: "the bundle; see `stdo info`",
             self.service_log: "the service's log",
@@ -94,16 +90,19 @@ def run_demo(request: Request, console: Console) -> None:
         client = stack.enter_context(Client(url))
         job = _encode(client, request, watch, console)
         with watch.timing("fetch"), progress_display(console) as display:
-            client.fetch(job.id, results.bundle, on_progress=show_transfer(display, "Fetch the bundle"))
+            transfer = show_transfer(display, "Fetch the bundle")
+            client.fetch(job.id, results.bundle, reports=True, on_progress=transfer)
     with open_bundle(results.bundle) as bundle:
         with watch.timing("verify"):
             file_count = _verify(bundle)
         console.print(f"The bundle is in {results.bundle}: the hashes of all {file_count} files are right.")
+        # The frame that gains most over f0.
+        measured = read_measured_frame(bundle, None)
         with watch.timing("restore"):
-            restoration = _restore(bundle, request.video, results, console)
+            restoration = _restore(bundle, request.video, results, measured.number, console)
         figure_check = check_figures(bundle.manifest, restoration)
         with watch.timing("pictures"):
-            _draw(bundle, restoration, results)
+            _draw(bundle, restoration.comparison, measured, results)
         seconds = all_seconds(job, watch)
         write_report(results.report, bundle, job, video=request.video, seconds=seconds, check=figure_check)
         print_tables(bundle, seconds=seconds, console=console)
@@ -151,27 +150,17 @@ def _verify(bundle: Bundle) -> int:
     return len(checks) + 1
 
 
-def _restore(bundle: Bundle, video: Path, results: Results, console: Console) -> Restoration:
-    frame_count = bundle.manifest.picture.frame_count
+def _restore(bundle: Bundle, video: Path, results: Results, shown_frame: int, console: Console) -> Restoration:
     with progress_display(console) as display:
         return restore(
             bundle,
             video,
             results.restored,
-            wanted_source_frames=_heatmap_frames(frame_count),
-            on_progress=lambda done, total: display.step("Restore the video", done, total, "frames"),
+            shown_frame=shown_frame,
+            on_progress=lambda done, total: display.row("Restore the video", done, total, "frames"),
         )
 
 
-def _heatmap_frames(frame_count: int) -> set[int]:
-    """Two frames that lie far apart, as in the paper's Figure 1."""
-    return {frame_count // 6, frame_count * 5 // 6}
-
-
-def _draw(bundle: Bundle, restoration: Restoration, results: Results) -> None:
-    manifest, comparison = bundle.manifest, restoration.comparison
-    (errors_file,) = [file for file in manifest.quality.files if file.path == "quality/patch_errors.npz"]
-    errors = PatchErrors.read(bundle.path(errors_file))
+def _draw(bundle: Bundle, comparison: Comparison, measured: MeasuredFrame, results: Results) -> None:
     draw_comparison(results.comparison, comparison)
-    draw_f0_heatmaps(results.f0_heatmap, errors, restoration.source_images, manifest)
-    draw_restored_heatmaps(results.restored_heatmap, errors, comparison.frame_number, comparison.source.rgb, manifest)
+    draw_heatmap(comparison.restored, measured, bundle.layout).save(results.heatmap, format="PNG")

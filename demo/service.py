@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -16,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.settings import ENVIRONMENT_PREFIX, variable_name
+from core.tied_exec import tied
 from demo.errors import DemoError
 
 DATA_DIR_PREFIX = ".service-"
 """Of folders that a killed demo may leave behind."""
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
 _SHOWN_LOG_LINES = 15
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +45,8 @@ def embedded_service(log: Path) -> Iterator[str]:
     try:
         with log.open("wb") as log_file:
             service = subprocess.Popen(
-                command,
+                # Even where the demo is killed, the service is asked to stop.
+                tied(command, death_signal=signal.SIGTERM),
                 cwd=_CHECKOUT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -54,7 +54,6 @@ def embedded_service(log: Path) -> Iterator[str]:
                 stderr=log_file,
                 # A Ctrl-C in the terminal is for the demo alone, which then stops the service in good order.
                 start_new_session=True,
-                preexec_fn=_stop_with_parent,
             )
         try:
             yield _wait_until_ready(service, ready_file, log)
@@ -89,9 +88,3 @@ def _stop(service: subprocess.Popen[bytes]) -> None:
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-_SHOWN_LOG_LINES:])
-
-
-def _stop_with_parent() -> None:
-    """Even where the demo is killed, the service is asked to stop. Only Linux can do this."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The source's frames, to compare with: read by other code than the encoder's wherever that is possible."""
+"""The source again, to compare with: by PyAV where the encoder took its samples as they are, else by its own reader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from core.settings import load_settings
 from demo.errors import DemoError
+from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Manifest
-from stdo.decoder.frames import Plane, YuvFrame
+from stdo.decoder.frames import Plane, YuvFrame, sample_type
 from workers.source.frames import read_source_frames
-from workers.source.probe import probe_source
-from workers.source.source_counts import SourceLimits
+from workers.source.probe import SourceLimits, probe_source
 
 _SAMPLES_UNTOUCHED = frozenset(
     {
@@ -31,10 +31,12 @@ _SAMPLES_UNTOUCHED = frozenset(
     }
 )
 """Normalisations that leave the samples of the picture as a decoder gives them."""
+_PIXEL_FORMATS: dict[str, BitDepth] = {"yuv420p": 8, "yuvj420p": 8, "yuv420p10le": 10}
 
 
 def is_read_independently(manifest: Manifest) -> bool:
     """Whether PyAV alone gives the frames. Where the encoder had to change them, only its own reader does."""
+    assert manifest.source is not None
     return {one.code for one in manifest.source.input_normalisations} <= _SAMPLES_UNTOUCHED
 
 
@@ -48,15 +50,16 @@ def _decoded(video: Path) -> Iterator[YuvFrame]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for picture in container.decode(stream):
-            if picture.format.name not in ("yuv420p", "yuvj420p"):
+            bit_depth = _PIXEL_FORMATS.get(picture.format.name)
+            if bit_depth is None:
                 raise DemoError(f"{video} is {picture.format.name}, which the encoder should have normalised.")
-            y, u, v = (_samples(picture, number) for number in range(3))
-            yield YuvFrame(y=y, u=u, v=v, time=Fraction(0))
+            y, u, v = (_samples(picture, number, bit_depth) for number in range(3))
+            yield YuvFrame(y=y, u=u, v=v, time=Fraction(0), bit_depth=bit_depth)
 
 
-def _samples(picture: av.VideoFrame, number: int) -> Plane:
-    plane = picture.planes[number]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+def _samples(picture: av.VideoFrame, number: int, bit_depth: BitDepth) -> Plane:
+    plane, kind = picture.planes[number], np.dtype(sample_type(bit_depth))
+    rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
     samples: Plane = rows[:, : plane.width].copy()
     return samples
 

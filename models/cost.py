@@ -13,7 +13,7 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def multiply_accumulates(network: nn.Module, *, base_height: int, base_width: int) -> int:
-    """Multiply-accumulates of all convolutions for one low-resolution picture of base_height x base_width pixels.
+    """Multiply-accumulates of all convolutions for one base frame of base_height x base_width pixels.
 
     Interpolation, activations and biases are not counted, as in the STDO paper's Table 3. Measured by a forward pass
     on torch's meta device, which computes shapes alone.

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from models.channels import Channels, channel_count
+from models.layers import start_at_zero
 
 
 class _ResidualBlock(nn.Module):
@@ -18,17 +19,18 @@ class _ResidualBlock(nn.Module):
 
 
 def _upsampler(*, scale: int, features: int) -> nn.Sequential:
-    """Pixel-shuffle steps of 2 or 3 whose product is the scale, as in the EDSR paper (x4 is two steps of 2)."""
-    steps = [2, 2] if scale == 4 else [scale]
+    """Pixel shuffles by 2 or 3 whose product is the scale, as in the EDSR paper (x4 is twice 2); none at scale 1."""
+    factors = {1: [], 4: [2, 2]}.get(scale, [scale])
     layers: list[nn.Module] = []
-    for step in steps:
-        layers += [nn.Conv2d(features, features * step**2, 3, padding=1), nn.PixelShuffle(step)]
+    for factor in factors:
+        layers += [nn.Conv2d(features, features * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
     return nn.Sequential(*layers)
 
 
 class Edsr(nn.Module):
-    """Residual blocks at low resolution, pixel-shuffle upsampling of the features, one convolution to the picture.
+    """Residual blocks at the base frame's size, pixel-shuffle upsampling of the features, one convolution at the end.
 
+    At scale 1 that one makes a residual, which starts at zero: the fresh network gives what it gets.
     The mean shift that the EDSR paper describes is left out, as in the STDO paper's baseline.
     forward: (B, C, H, W) in [0, 1] -> (B, C, scale*H, scale*W), not clamped.
     """
@@ -36,14 +38,17 @@ class Edsr(nn.Module):
     def __init__(self, *, scale: int, channels: Channels, blocks: int = 16, features: int = 64) -> None:
         super().__init__()
         planes = channel_count(channels)
+        self.scale = scale
         self.head = nn.Conv2d(planes, features, 3, padding=1)
         self.body = nn.Sequential(*(_ResidualBlock(features=features) for _ in range(blocks)))
         self.fuse = nn.Conv2d(features, features, 3, padding=1)
         self.upsample = _upsampler(scale=scale, features=features)
         self.tail = nn.Conv2d(features, planes, 3, padding=1)
+        if scale == 1:
+            start_at_zero(self.tail)
 
     def forward(self, x: Tensor) -> Tensor:
         shallow = self.head(x)
         deep = self.fuse(self.body(shallow))
-        high_res: Tensor = self.tail(self.upsample(shallow + deep))
-        return high_res
+        restored: Tensor = self.tail(self.upsample(shallow + deep))
+        return x + restored if self.scale == 1 else restored

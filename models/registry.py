@@ -13,7 +13,7 @@ from models.srcnn import Srcnn
 from models.vdsr import Vdsr
 from models.wdsr import Wdsr
 
-SUPPORTED_SCALES = (2, 3, 4)
+SUPPORTED_SCALES = (1, 2, 3, 4)
 
 
 class UnknownArchitectureError(ValueError):
@@ -25,7 +25,7 @@ class UnknownArchitectureError(ValueError):
 
 
 class UnsupportedScaleError(ValueError):
-    """The networks enlarge by 2, 3 or 4."""
+    """The networks enlarge by 2, 3 or 4, or clean at 1."""
 
     def __init__(self, scale: int) -> None:
         super().__init__(f"Scale {scale} is not supported; choose one of {SUPPORTED_SCALES}.")
@@ -43,8 +43,8 @@ class Architecture:
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(name="espcn", summary="ESPCN: 4 layers, 61k parameters at x2; the cheapest", builder=Espcn),
-    Architecture(name="srcnn", summary="SRCNN: 3 layers at high resolution, 69k parameters", builder=Srcnn),
-    Architecture(name="vdsr", summary="VDSR: 20 layers at high resolution, 668k parameters", builder=Vdsr),
+    Architecture(name="srcnn", summary="SRCNN: 3 layers at the picture's size, 69k parameters", builder=Srcnn),
+    Architecture(name="vdsr", summary="VDSR: 20 layers at the picture's size, 668k parameters", builder=Vdsr),
     Architecture(name="edsr", summary="EDSR: 16 blocks x 64 channels, 1.4M parameters at x2", builder=Edsr),
     Architecture(
         name="wdsr",
@@ -88,10 +88,11 @@ def build_network(architecture: str, *, scale: int, channels: Channels) -> nn.Mo
     """A network with fresh random weights (from torch's global generator) and no weight norm, in training mode.
 
     Its forward maps (B, C, H, W) float in [0, 1] to (B, C, scale*H, scale*W), not clamped, for any batch and size.
+    At scale 1 the fresh network gives exactly what it gets, so that training starts from the decoded picture.
 
     Raises:
         UnknownArchitectureError: no architecture has this name.
-        UnsupportedScaleError: scale is not 2, 3 or 4.
+        UnsupportedScaleError: scale is not 1, 2, 3 or 4.
     """
     found = find_architecture(architecture)
     if scale not in SUPPORTED_SCALES:

@@ -3,18 +3,23 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 
 def add_weight_norm(network: nn.Module) -> None:
     """Re-parametrise every convolution of the network, in place, at its present weights: the outputs stay the same.
 
-    A filter that is all zeros has no direction and would give NaN; fresh and trained networks have none.
+    A filter that is all zeros (the fresh networks of scale 1 have some) gets length 0 and a direction drawn at random,
+    the same one every time.
     """
+    generator = torch.Generator().manual_seed(0)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
+            is_zero = (layer.weight == 0).flatten(1).all(dim=1)
             parametrizations.weight_norm(layer)
+            if is_zero.any():
+                _set_direction(layer, is_zero, generator)
 
 
 def fold_weight_norm(network: nn.Module) -> nn.Module:
@@ -28,6 +33,20 @@ def fold_weight_norm(network: nn.Module) -> nn.Module:
         if isinstance(layer, nn.Conv2d) and parametrize.is_parametrized(layer, "weight"):
             folded.set_submodule(name, _plain_convolution(layer))
     return folded
+
+
+@torch.no_grad()
+def _set_direction(layer: nn.Module, filters: Tensor, generator: torch.Generator) -> None:
+    """Give some filters of a weight-normed convolution a direction, and length 0.
+
+    Args:
+        filters: (out,) bool
+    """
+    parametrized = layer.get_submodule("parametrizations.weight")
+    length, direction = parametrized.get_parameter("original0"), parametrized.get_parameter("original1")
+    drawn = torch.randn(direction.shape, generator=generator).to(direction)
+    direction[filters] = drawn[filters]
+    length[filters] = 0
 
 
 @torch.no_grad()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.registry import ARCHITECTURES, SUPPORTED_SCALES
+from models.registry import ARCHITECTURES
 from pretraining.export_general import export_general
-from pretraining.plan import PLAN, PlannedNetwork, plan_of
+from pretraining.plan import PLAN, PRETRAINED_SCALES, PlannedNetwork, plan_of
 from pretraining.recipe import pretrain
 from pretraining.report import print_figures
 from stdo.decoder.general import INDEX
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.photos is None:
         sys.exit(f"{options.command} needs --photos.")
     if options.command == "evaluate":
-        scales = SUPPORTED_SCALES if options.scale is None else (options.scale,)
+        scales = PRETRAINED_SCALES if options.scale is None else (options.scale,)
         print_figures(photos=options.photos, weights=options.output, scales=scales)
         return
     planned = _chosen(options)
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--photos", type=Path, help="folder of <package>__<name>.jpg photographs")
     parser.add_argument("--output", type=Path, default=Path("pretraining-output"), help="folder of the weights files")
     parser.add_argument("--architecture", choices=[known.name for known in ARCHITECTURES], help="train this one alone")
-    parser.add_argument("--scale", type=int, choices=SUPPORTED_SCALES, help="train or judge this scale alone")
+    parser.add_argument("--scale", type=int, choices=PRETRAINED_SCALES, help="train or judge this scale alone")
     parser.add_argument("--minutes", type=float, help="train each network this long, instead of as planned")
     parser.add_argument("--learning-rate", type=float, help="the highest learning rate, instead of the planned one")
     parser.add_argument("--full-precision-share", type=float, help="the last share of each run goes without bf16")

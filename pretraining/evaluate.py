@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.general import GENERAL_NETWORK_HALO
 from pretraining.degradation import code_as_video, enlarge_bicubic, reduce_bicubic, slow_pan
-from pretraining.pairs import HALO, PicturePair
+from pretraining.pairs import PicturePair
 from pretraining.photographs import Photograph, RgbImage
 
 JUDGED_CRFS = (18, 23, 28)
@@ -53,8 +54,8 @@ def restore(network: nn.Module, low_res: RgbImage, *, scale: int) -> RgbImage:
     """What the network makes of (H, W, 3) uint8: (scale*H, scale*W, 3) uint8. Edges are replicated as in the format."""
     tensor = torch.from_numpy(low_res.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        restored = network(F.pad(tensor, (HALO, HALO, HALO, HALO), mode="replicate"))
-    overhang = scale * HALO
+        restored = network(F.pad(tensor, [GENERAL_NETWORK_HALO] * 4, mode="replicate"))
+    overhang = scale * GENERAL_NETWORK_HALO
     inner = restored[0, :, overhang:-overhang, overhang:-overhang]
     pixels: RgbImage = (inner * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     return pixels

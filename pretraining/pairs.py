@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.general import GENERAL_NETWORK_HALO
 from pretraining.degradation import code_as_video, reduce_bicubic, slow_pan
 from pretraining.photographs import Photograph, RgbImage
-
-HALO = 4
-"""Real neighbours around a patch, in low-resolution pixels: the default of the bundle format."""
 
 CRF_RANGE = (16, 32)
 _CLIP_FRAMES = 8
@@ -28,7 +26,8 @@ class PicturePair:
 class PatchBatch:
     """Patches as the bundle format cuts them, uint8.
 
-    low_res: (B, 3, patch + 2*HALO, patch + 2*HALO); high_res: (B, 3, scale*patch, scale*patch), without the halo.
+    low_res: (B, 3, patch + 2 * halo, patch + 2 * halo), halo being GENERAL_NETWORK_HALO
+    high_res: (B, 3, scale * patch, scale * patch), without the halo
     """
 
     low_res: RgbImage
@@ -86,7 +85,7 @@ class PatchSampler:
     ) -> None:
         self._pairs = [*clean, *coded]
         self._scale = scale
-        self._window = lr_patch + 2 * HALO
+        self._window = lr_patch + 2 * GENERAL_NETWORK_HALO
         self._candidates = candidates
         self._random = random
         # Within each kind, a picture is drawn in proportion to its area, so that every pixel is as likely.
@@ -110,8 +109,8 @@ class PatchSampler:
         top = int(self._random.integers(height - self._window + 1))
         left = int(self._random.integers(width - self._window + 1))
         low_res = pair.low_res[top : top + self._window, left : left + self._window]
-        inner_top, inner_left = (self._scale * (edge + HALO) for edge in (top, left))
-        inner = self._scale * (self._window - 2 * HALO)
+        inner_top, inner_left = (self._scale * (edge + GENERAL_NETWORK_HALO) for edge in (top, left))
+        inner = self._scale * (self._window - 2 * GENERAL_NETWORK_HALO)
         high_res = pair.high_res[inner_top : inner_top + inner, inner_left : inner_left + inner]
         turn = int(self._random.integers(8))
         return _turned(low_res, turn), _turned(high_res, turn)

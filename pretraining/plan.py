@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pretraining.train import TrainingSettings
 
 LR_PATCH = 48
+PRETRAINED_SCALES = (2, 3, 4)
+"""At scale 1 there is no general network but the identity yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def start_near_interpolation(network: nn.Module) -> None:
     if isinstance(network, Espcn):
         _carry_colours_through(network)
     elif isinstance(network, Wdsr):
-        network.skip.weight.copy_(_per_colour(_bicubic_kernels(network.shuffle.upscale_factor, size=5)))
+        network.skip.weight.copy_(_per_colour(_bicubic_kernels(network.scale, size=5)))
         network.tail.weight.mul_(_SHARE_OF_FEATURES)
 
 
@@ -50,7 +50,7 @@ def _carry_colours_through(network: Espcn) -> None:
             layer.weight[:_COLOURS] = 0
             layer.weight[colours, colours, 1, 1] = 1
             _clear_bias(layer)
-    kernels = _bicubic_kernels(network.shuffle.upscale_factor, size=3)
+    kernels = _bicubic_kernels(network.scale, size=3)
     network.upsample.weight.mul_(_SHARE_OF_FEATURES)
     network.upsample.weight[:, :_COLOURS] = _per_colour(kernels)
     _clear_bias(network.upsample)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
+from models.general import GENERAL_NETWORK_HALO
 from models.registry import find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
-from pretraining.pairs import HALO, PatchBatch, PatchSampler
+from pretraining.pairs import PatchBatch, PatchSampler
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def train_network(
 
 def interior_l1(restored: Tensor, high_res: Tensor, *, scale: int) -> Tensor:
     """Mean absolute error over the patch alone: what the halo gave is cut off, as the bundle format does."""
-    overhang = scale * HALO
+    overhang = scale * GENERAL_NETWORK_HALO
     return F.l1_loss(restored[..., overhang:-overhang, overhang:-overhang], high_res)
 
 

@@ -31,6 +31,10 @@ class DamagedBundleError(StdoError):
     """A file of the bundle is missing, or its bytes are not those that the manifest promises."""
 
 
+class MissingFileError(DamagedBundleError):
+    """A file of the bundle isn't there."""
+
+
 class TransferError(StdoError):
     """A file can't be fetched from where the bundle lies."""
 
@@ -61,3 +65,7 @@ class MalformedPlaylistError(StdoError):
 
 class LadderError(StdoError):
     """A ladder can't be read, or its rungs are not bundles of one video with segments cut alike."""
+
+
+class MalformedPatchErrorsError(StdoError):
+    """The report of each patch's error can't be read."""

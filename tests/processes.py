@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +57,3 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not happen within {seconds} s")
         time.sleep(0.02)
-
-
-def tied(*command: str) -> list[str]:
-    """The command, so that it is asked to end when this process dies: no test run leaves a service behind."""
-    return [sys.executable, str(Path(__file__).with_name("tied_process.py")), str(os.getpid()), "-", *command]

@@ -28,6 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from core.tied_exec import tied
 from core.valkey_server import LOOPBACK, prepare_valkey, valkey_url
 
 START_SECONDS = 60
@@ -117,7 +118,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
                 shutil.chown(path, user)
         initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"]
         initdb += ["--encoding=UTF8", "--locale=C.UTF-8"]
-        subprocess.run([*_tie(user), *initdb], check=True, capture_output=True, cwd=folder)
+        subprocess.run(tied(initdb, user=user), check=True, capture_output=True, cwd=folder)
         command = [str(programs / "postgres"), "-D", str(data), "-k", str(server.socket_folder), "-h", ""]
         for option in ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"):
             command += ["-c", option]
@@ -207,7 +208,7 @@ def _running(
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*_tie(user), *command],
+            tied(command, death_signal=signal.SIGTERM, user=user),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -223,11 +224,6 @@ def _running(
             process.wait(STOP_SECONDS)
         process.kill()
         process.wait()
-
-
-def _tie(user: str | None) -> list[str]:
-    """What to put before a command that shall not outlive us, and may have to run as another user."""
-    return [sys.executable, str(Path(__file__).with_name("tied_process.py")), str(os.getpid()), user or "-"]
 
 
 def _wait_until(

@@ -22,11 +22,12 @@ import pytest
 from core.jobs.jobs import work_key
 from core.settings import Settings
 from core.storage.object_store import ObjectStore, make_object_store
+from core.tied_exec import tied
 from stdo import Client, open_bundle, reconstruct
 from stdo.service.resources import STAGES, Job, JobEvent
 from tests.clips import ClipMaker
 from tests.deployments import Deployment
-from tests.processes import descendants_of, is_alive, tied, wait_until
+from tests.processes import descendants_of, is_alive, wait_until
 
 PATIENCE_SECONDS = 300.0
 """Far more than a healthy service needs; a busy machine may."""
@@ -52,7 +53,7 @@ def process(*arguments: str, log: Path, **environment: str) -> Iterator[subproce
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("STDO_")}
     with log.open("ab") as output:
         started = subprocess.Popen(
-            tied(sys.executable, "-m", *arguments),
+            tied([sys.executable, "-m", *arguments], death_signal=signal.SIGTERM),
             env={**inherited, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -182,7 +183,7 @@ def test_a_video_goes_in_and_a_bundle_comes_out(service: Service, clip: Path, tm
     assert video.state == "ready"
     assert video.source is not None
     assert video.source.frame_count == 12
-    check_bundle(job, client.fetch(job.id, tmp_path / "bundle"), clip)
+    check_bundle(job, client.fetch(job.id, tmp_path / "bundle", reports=True), clip)
     wait_until(
         lambda: not service.store.list_prefix(work_key(job.id, "")), seconds=10, what="the tidying up of the store"
     )
@@ -205,4 +206,4 @@ def test_a_killed_service_leaves_no_process_and_goes_on_when_started_again(tmp_p
     with embedded_process(data_dir, log) as (_, url), Client(url) as client:
         job = client.wait(job_id, timeout_seconds=PATIENCE_SECONDS)
         assert job.state == "succeeded", job.failure
-        check_bundle(job, client.fetch(job.id, tmp_path / "bundle"), clip)
+        check_bundle(job, client.fetch(job.id, tmp_path / "bundle", reports=True), clip)

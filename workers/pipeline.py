@@ -1,7 +1,8 @@
-"""The encoding pipeline from top to bottom: prepare, train (once a network), finish. A table of contents of stages/.
+"""The encoding pipeline from top to bottom: probe, encode, plan, train (once a training), finish. A table of contents.
 
 Paths and values in, files out; no rows, no queues, no HTTP. Each part may run in another process and on another machine
-than the one before: all that it needs is the source and the files of its work folder.
+than the one before: all that it needs is the source and the files of its work folder. `probe` serves every job on its
+video; the other parts are of one job.
 """
 
 from __future__ import annotations
@@ -10,78 +11,80 @@ from datetime import datetime
 from pathlib import Path
 
 from core.presets import EncodingSettings
+from stdo.bundle.bundle import open_bundle
 from stdo.bundle.manifest import Manifest
 from workers.base_stream.encode import EncodedBaseStream, encode_base_stream
-from workers.base_stream.frame_pairs import VideoFiles, patch_grid
-from workers.delivery.export import export_networks, export_patch_index
-from workers.delivery.manifest_writer import assemble_manifest, copy_base_stream, delivered_decoder
-from workers.delivery.measure import evaluate
-from workers.delivery.quality_files import write_quality_files
+from workers.base_stream.frame_pairs import VideoFiles, frame_layout
+from workers.delivery.export import export_files
+from workers.delivery.manifest import BundleName, assemble_manifest, with_quality, write_manifest
+from workers.delivery.measure import measure
+from workers.delivery.networks import JobNetworks
+from workers.delivery.reports import write_reports
 from workers.ffmpeg.program import FFmpeg
 from workers.progress import Progress
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 from workers.training.device import select_device
 from workers.training.groups import GroupPlan, plan_groups
 from workers.training.score import PatchScores, check_patch_count, score_patches
-from workers.training.train import train_network
-from workers.training.trained_network import TrainedNetwork
+from workers.training.train import train as train_networks
+from workers.training.trained_network import TrainedNetworks
 from workers.work_folder import WorkFolder
 
 
-def prepare(
-    source: Path,
-    settings: EncodingSettings,
-    work: Path,
-    *,
-    device: str,
-    report: Progress,
-    limits: SourceLimits,
-    ffmpeg: FFmpeg,
-) -> GroupPlan:
-    """Probe, encode the low-resolution stream, score its patches, group them.
-
-    Returns:
-        The plan; its `used_network_count` says how many networks there are to train.
-    """
-    files = WorkFolder(root=work)
-    # First of all: a device that isn't there shall fail before an hour of encoding.
-    torch_device = select_device(device)
+def probe(source: Path, work: Path, *, limits: SourceLimits, report: Progress, ffmpeg: FFmpeg) -> SourceInfo:
+    """Find out what the uploaded file is; once for a video."""
     info = probe_source(source, limits=limits, report=report, program=ffmpeg)
-    files.source_info.write_text(info.model_dump_json())
-    check_patch_count(info.picture(settings.scale), settings)
-    base_stream = encode_base_stream(source, info, settings, files.base_stream, report, program=ffmpeg)
+    info.save(work)
+    return info
+
+
+def encode(
+    source: Path, settings: EncodingSettings, work: Path, *, report: Progress, ffmpeg: FFmpeg
+) -> EncodedBaseStream:
+    """Downscale the source and encode the base stream."""
+    files, info = WorkFolder(root=work), SourceInfo.load(work)
+    # First of all: what can't be planned shall fail before an hour of encoding.
+    check_patch_count(frame_layout(info, settings), info.segment_starts(settings))
+    base_stream = encode_base_stream(source, info, settings, work, report, program=ffmpeg)
     files.base_stream_info.write_text(base_stream.model_dump_json())
-    video = VideoFiles(source=source, base_stream=files.base_stream, info=info, ffmpeg=ffmpeg)
-    scores = score_patches(video, settings, device=torch_device, report=report)
+    return base_stream
+
+
+def plan(
+    source: Path, settings: EncodingSettings, work: Path, *, device: str, report: Progress, ffmpeg: FFmpeg
+) -> GroupPlan:
+    """Score the patches of the decoded base stream and group them; the plan says which trainings there are."""
+    files, torch_device = WorkFolder(root=work), select_device(device)
+    scores = score_patches(_video(source, settings, files, ffmpeg), settings, device=torch_device, report=report)
     scores.save(files.scores)
-    plan = plan_groups(scores, settings)
-    plan.save(files.plan)
-    report("groups", 1, 1, "files")
-    return plan
+    groups = plan_groups(scores, settings)
+    groups.save(files.plan)
+    report("group", 1, 1, "files")
+    return groups
 
 
 def train(
     source: Path,
     settings: EncodingSettings,
     work: Path,
-    network_number: int,
+    training_number: int,
     *,
     device: str,
     report: Progress,
     ffmpeg: FFmpeg,
-) -> TrainedNetwork:
-    """Overfit one of the planned networks, from its checkpoint where there is one."""
+) -> TrainedNetworks:
+    """Overfit the networks of one of the planned trainings, from its checkpoint where there is one."""
     files = WorkFolder(root=work)
-    trained = train_network(
-        _video(source, files, ffmpeg),
+    trained = train_networks(
+        _video(source, settings, files, ffmpeg),
         GroupPlan.load(files.plan),
         settings,
-        network_number,
-        checkpoint=files.checkpoint(network_number),
+        training_number,
+        checkpoint=files.checkpoint(training_number),
         device=select_device(device),
         report=report,
     )
-    trained.save(files.network(network_number))
+    trained.save(files.training(training_number))
     return trained
 
 
@@ -92,48 +95,33 @@ def finish(
     *,
     bundle_id: str,
     created_at: datetime,
+    device: str,
     report: Progress,
     ffmpeg: FFmpeg,
 ) -> Manifest:
-    """Export what was trained, measure it as a client would see it, and complete the bundle in `work`/bundle.
+    """Write the bundle into `work`/bundle, restore it from there as a client does, and measure what comes of it.
 
     Args:
-        created_at: goes into the manifest; nothing else in a bundle depends on the time it is made.
+        created_at: goes into the manifest; but for it and `bundle_id`, the same job gives the same bytes.
 
     Returns:
-        The manifest, which is written last.
+        The manifest. It is written twice: without quality, so that the bundle can be opened and measured, then whole.
     """
-    files = WorkFolder(root=work)
-    video, plan, scores = _video(source, files, ffmpeg), GroupPlan.load(files.plan), PatchScores.load(files.scores)
-    picture = video.info.picture(settings.scale)
-    grid = patch_grid(picture, settings)
-    trained = [TrainedNetwork.load(files.network(index)) for index in range(plan.used_network_count)]
-    networks = export_networks(trained, settings, files.bundle, report)
-    patch_index = export_patch_index(plan.network_of_patch, picture, files.bundle)
+    files, torch_device = WorkFolder(root=work), select_device(device)
+    video, groups = _video(source, settings, files, ffmpeg), GroupPlan.load(files.plan)
     base_stream = EncodedBaseStream.model_validate_json(files.base_stream_info.read_bytes())
-    decoder = delivered_decoder(files.bundle, networks, patch_index, trained, settings, picture=picture, grid=grid)
-    evaluation = evaluate(video, decoder, scores, report)
-    quality_files = write_quality_files(
-        files.bundle, evaluation=evaluation, scores=scores, segments=patch_index.segments, picture=picture, grid=grid
-    )
-    manifest = assemble_manifest(
-        bundle_id=bundle_id,
-        created_at=created_at,
-        info=video.info,
-        settings=settings,
-        base_stream=copy_base_stream(files, base_stream),
-        networks=networks,
-        patch_index=patch_index,
-        evaluation=evaluation,
-        quality_files=quality_files,
-        device=", ".join(sorted({network.device for network in trained})),
-        torch_version=", ".join(sorted({network.torch_version for network in trained})),
-        ffmpeg_version=base_stream.ffmpeg_version,
-    )
-    (files.bundle / "manifest.json").write_text(manifest.model_dump_json(indent=1))
-    return manifest
+    networks = JobNetworks.load((files.training(training.number) for training in groups.trainings), settings)
+    exported = export_files(files, base_stream, networks, groups, report)
+    name = BundleName(bundle_id=bundle_id, created_at=created_at)
+    manifest = write_manifest(files.bundle, assemble_manifest(exported, video, networks, base_stream, name))
+    scores = PatchScores.load(files.scores)
+    with open_bundle(files.bundle) as bundle:
+        measurement = measure(bundle, video, networks, scores, device=torch_device, report=report)
+        reports = write_reports(files.bundle, bundle, measurement)
+    return write_manifest(files.bundle, with_quality(manifest, measurement, reports))
 
 
-def _video(source: Path, files: WorkFolder, ffmpeg: FFmpeg) -> VideoFiles:
-    info = SourceInfo.model_validate_json(files.source_info.read_bytes())
-    return VideoFiles(source=source, base_stream=files.base_stream, info=info, ffmpeg=ffmpeg)
+def _video(source: Path, settings: EncodingSettings, files: WorkFolder, ffmpeg: FFmpeg) -> VideoFiles:
+    info = SourceInfo.load(files.root)
+    layout = frame_layout(info, settings)
+    return VideoFiles(source=source, base_stream=files.base_stream, info=info, layout=layout, ffmpeg=ffmpeg)

@@ -1,4 +1,4 @@
-"""The names of the files that one part of the pipeline leaves for the next."""
+"""The names of the files that one part of the pipeline leaves for the next. `core.jobs.part_kinds` says who needs which."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class WorkFolder:
-    """A job's working folder."""
+    """A job's working folder. What the probe finds out lies in it too, under names that SourceInfo chooses."""
 
     root: Path
 
     @property
-    def source_info(self) -> Path:
-        """What the probe found: workers.source.probe.SourceInfo as JSON."""
-        return self.root / "source_info.json"
-
-    @property
     def base_stream(self) -> Path:
-        """The low-resolution stream."""
+        """The base stream."""
         return self.root / "base.mp4"
 
     @property
+    def playlist(self) -> Path:
+        """The base stream as an HLS playlist."""
+        return self.root / "base.m3u8"
+
+    @property
     def base_stream_info(self) -> Path:
-        """What the low-resolution stream is: workers.base_stream.encode.EncodedBaseStream as JSON."""
-        return self.root / "base.json"
+        """What the base stream is: workers.base_stream.encode.EncodedBaseStream as JSON."""
+        return self.root / "base_stream.json"
 
     @property
     def scores(self) -> Path:
@@ -37,13 +37,13 @@ class WorkFolder:
         """workers.training.groups.GroupPlan"""
         return self.root / "plan.npz"
 
-    def network(self, index: int) -> Path:
-        """workers.training.trained_network.TrainedNetwork"""
-        return self.root / f"network_{index}.safetensors"
+    def training(self, number: int) -> Path:
+        """What a training has made: workers.training.trained_network.TrainedNetworks"""
+        return self.root / f"training_{number}.safetensors"
 
-    def checkpoint(self, index: int) -> Path:
+    def checkpoint(self, number: int) -> Path:
         """The state of an unfinished training."""
-        return self.root / f"checkpoint_{index}.safetensors"
+        return self.root / f"checkpoint_{number}.safetensors"
 
     @property
     def bundle(self) -> Path:

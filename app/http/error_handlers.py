@@ -1,8 +1,9 @@
-"""What FastAPI, SQLAlchemy and the file system raise, told as problem details."""
+"""What routes, FastAPI, SQLAlchemy and the file system raise, told as problem details."""
 
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,15 +12,19 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import problems
-from app.http.allowed_methods import allowed_methods
 from app.http.problems import ProblemError
 from core.errors import DatabaseUnavailableError, ServiceError
 from stdo.service.resources import FieldError
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+log = logging.getLogger(__name__)
 
 
 class NothingMoreError(Exception):
@@ -50,10 +55,21 @@ def _problem_of(scope: Scope, error: HTTPException) -> ProblemError:
     if error.status_code == problems.NOT_FOUND.status:
         return ProblemError(problems.NOT_FOUND, "There is nothing at this address. GET /docs shows what there is.")
     if error.status_code == problems.METHOD_NOT_ALLOWED.status:
-        methods = ", ".join(allowed_methods(scope))
+        methods = ", ".join(_allowed_methods(scope))
         detail = f"{scope['method']} is not possible here. Possible are: {methods}."
         return ProblemError(problems.METHOD_NOT_ALLOWED, detail, headers={"Allow": methods})
     return ProblemError(problems.MALFORMED_REQUEST, f"{error.detail}.")
+
+
+def _allowed_methods(scope: Scope) -> list[str]:
+    """Methods of the request's address, for the Allow header. The router itself only knows the first route it finds."""
+    routes: Sequence[BaseRoute] = scope["app"].router.routes
+    found = [name for name in METHODS if any(_matches(route, {**scope, "method": name}) for route in routes)]
+    return [*found[:1], "HEAD", *found[1:]] if "GET" in found else found
+
+
+def _matches(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 def _handle_validation_error(request: Request, error: Exception) -> Response:
@@ -63,8 +79,9 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
         if item["type"] == "json_invalid":
             detail = f"The body is not JSON: {item['ctx']['error']}, at character {item['loc'][-1]}."
             return problems.render(request.scope, ProblemError(problems.MALFORMED_JSON, detail))
-    fields = tuple(FieldError(field=_field_name(item["loc"]), message=plain_message(item["msg"])) for item in items)
-    return problems.render(request.scope, invalid_fields(fields))
+    fields = (FieldError(field=_field_name(item["loc"]), message=plain_message(item["msg"])) for item in items)
+    # What two dependencies ask for is told twice.
+    return problems.render(request.scope, invalid_fields(tuple(dict.fromkeys(fields))))
 
 
 def _field_name(location: Sequence[str | int]) -> str:
@@ -100,3 +117,32 @@ def _handle_os_error(request: Request, error: Exception) -> Response:
 
 def _handle_nothing_more(request: Request, error: Exception) -> Response:  # noqa: ARG001 - a handler's shape.
     return Response(status_code=204)
+
+
+class UnhandledErrorMiddleware:
+    """Answers what no handler knows with a problem that tells nothing but the id of the log line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_watched)
+        except ClientDisconnect:
+            log.info("the client went away before its request was complete")
+        except Exception as error:
+            response = problems.internal_error(scope, error)
+            if started:
+                # Too late for another status. Breaking the connection tells the client that the body is not whole.
+                raise
+            await response(scope, receive, send)

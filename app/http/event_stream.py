@@ -8,6 +8,7 @@ import anyio
 from anyio import to_thread
 from fastapi.sse import ServerSentEvent
 
+from core.callers import Caller
 from core.database import Database
 from core.jobs import events
 from core.tables import JobRow
@@ -17,10 +18,10 @@ POLL_SECONDS = 0.5
 RECONNECT_MILLISECONDS = 2000
 
 
-async def follow(database: Database, job_id: str, *, after: int) -> AsyncIterator[ServerSentEvent]:
+async def follow(database: Database, caller: Caller, job_id: str, *, after: int) -> AsyncIterator[ServerSentEvent]:
     """Events after number `after`, up to the one that ends the job."""
     while True:
-        batch, ended = await to_thread.run_sync(events_after, database, job_id, after)
+        batch, ended = await to_thread.run_sync(events_after, database, caller, job_id, after)
         for event in batch:
             after = event.id
             yield ServerSentEvent(data=event, event=event.type, id=str(event.id), retry=RECONNECT_MILLISECONDS)
@@ -30,10 +31,10 @@ async def follow(database: Database, job_id: str, *, after: int) -> AsyncIterato
             await anyio.sleep(POLL_SECONDS)
 
 
-def events_after(database: Database, job_id: str, after: int) -> tuple[Sequence[JobEvent], bool]:
+def events_after(database: Database, caller: Caller, job_id: str, after: int) -> tuple[Sequence[JobEvent], bool]:
     """Events after number `after`, and whether the job has ended (or is gone), so that none will follow these."""
     with database.snapshot() as session:
         # The state first: what ends a job writes the state and the last event together.
         job = session.get(JobRow, job_id)
         ended = job is None or job.state in TERMINAL_JOB_STATES
-        return events.list_after(session, job_id, after), ended
+        return events.list_after(session, caller, job_id, after), ended

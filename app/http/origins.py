@@ -19,7 +19,15 @@ from app.http import problems
 from app.http.problems import ProblemError
 
 LOOPBACK_ORIGIN = r"https?://(localhost|[a-z0-9-]+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?"
-ALLOWED_REQUEST_HEADERS = ("Authorization", "Content-Type", "If-None-Match", "If-Range", "Last-Event-ID", "Range")
+ALLOWED_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "If-Range",
+    "Last-Event-ID",
+    "Range",
+)
 EXPOSED_HEADERS = (
     "Accept-Ranges",
     "Content-Length",

@@ -37,6 +37,7 @@ MALFORMED_MULTIPART = ProblemType(slug="malformed-multipart", title="The body is
 MISSING_API_KEY = ProblemType(slug="missing-api-key", title="An API key is needed", status=401)
 FOREIGN_ORIGIN = ProblemType(slug="foreign-origin", title="Only this machine is served", status=403)
 NOT_FOUND = ProblemType(slug="not-found", title="No such resource", status=404)
+NETWORK_NOT_FOUND = ProblemType(slug="network-not-found", title="No such general network", status=404)
 METHOD_NOT_ALLOWED = ProblemType(slug="method-not-allowed", title="The resource has no such method", status=405)
 UPLOAD_STALLED = ProblemType(slug="upload-stalled", title="The upload stood still", status=408)
 CONTENT_TOO_LARGE = ProblemType(slug="content-too-large", title="The request is too large", status=413)
@@ -56,6 +57,7 @@ PROBLEM_TYPES = (
     MISSING_API_KEY,
     FOREIGN_ORIGIN,
     NOT_FOUND,
+    NETWORK_NOT_FOUND,
     METHOD_NOT_ALLOWED,
     UPLOAD_STALLED,
     CONTENT_TOO_LARGE,

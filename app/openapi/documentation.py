@@ -21,8 +21,8 @@ ENCODING_SETTINGS_SCHEMA: Mapping[str, str] = {"$ref": SCHEMA_REFERENCE.format(m
 TITLE = "STDO encoding service"
 VERSION = "1"
 DESCRIPTION = """\
-Turns a video into a **bundle**: a low-resolution stream, a few small super-resolution networks that were trained on
-this one video, and an index that says which network restores which patch of which frame.
+Turns a video into a **bundle**: a base stream that any player plays, a few small networks that were trained on this
+one video, and an index that says which network restores which patch of which frame.
 
 1. `POST /v1/jobs` with the video, or `POST /v1/videos` and then `POST /v1/videos/{video_id}/jobs`.
 2. Poll `GET /v1/jobs/{job_id}`, or listen to `GET /v1/jobs/{job_id}/events`.
@@ -41,7 +41,8 @@ TAGS = (
     {"name": "jobs", "description": "Encodes: start, follow, cancel, delete."},
     {"name": "videos", "description": "Uploaded videos, and what a probe found in them."},
     {"name": "bundles", "description": "The files of a finished job."},
-    {"name": "presets", "description": "Named recipes."},
+    {"name": "presets", "description": "Settings with a name."},
+    {"name": "networks", "description": "The general networks, which bundles name and do not carry."},
     {"name": "health", "description": "For supervisors and load balancers."},
 )
 
@@ -69,7 +70,7 @@ def document(*errors: ServiceError | ProblemError) -> dict[int | str, dict[str, 
 
 
 def answer(description: str, *, headers: Sequence[str] = ()) -> dict[str, Any]:
-    """OpenAPI's entry for a successful response. Its example is in `app.openapi.examples`."""
+    """OpenAPI's entry for a successful response. An example is in `app.openapi.examples`."""
     return {"description": description, "headers": describe_headers(*headers)}
 
 

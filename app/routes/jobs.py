@@ -9,21 +9,29 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import Field
 
-from app.dependencies import IDENTIFIER_PATTERN, JobId, JobUploadDep, ServicesDep, SessionDep, SnapshotDep
+from app.dependencies import (
+    IDENTIFIER_PATTERN,
+    CallerDep,
+    JobId,
+    JobUploadDep,
+    KeyedRequestDep,
+    PageQuery,
+    ServicesDep,
+    SessionDep,
+    SnapshotDep,
+)
 from app.http import event_stream
 from app.http.error_handlers import NothingMoreError
-from app.http.pages import PageQuery
 from app.http.representations import represent
 from app.openapi import examples
-from app.openapi.common_problems import COMMON_PROBLEMS, INVALID_SETTING, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.openapi.documentation import NOT_MODIFIED, answer, document
-from app.openapi.form_schemas import JOB_FORM
+from app.openapi.shared_parts import COMMON_PROBLEMS, INVALID_SETTING, JOB_FORM, JOB_NOT_FOUND, UPLOAD_PROBLEMS
 from app.uploads.job_requests import request_from_form, resolve
+from app.uploads.repeats import Remember, form_body
 from app.uploads.store import delete_objects, new_video
 from core.clock import utc_now
-from core.errors import JobActiveError, JobFinishedError, JobNotFoundError, MalformedCursorError
+from core.errors import JobActiveError, JobFinishedError, MalformedCursorError
 from core.jobs import job_states, jobs
-from core.tables import JobRow
 from stdo.service.resources import TERMINAL_JOB_STATES, Job, JobState, Page
 
 POLL_SECONDS = 2
@@ -52,13 +60,20 @@ class JobQuery(PageQuery):
         **document(*UPLOAD_PROBLEMS, INVALID_SETTING),
     },
 )
-def create_job_with_video(upload: JobUploadDep, services: ServicesDep, response: Response) -> Job:
+def create_job_with_video(
+    caller: CallerDep, keyed: KeyedRequestDep, upload: JobUploadDep, services: ServicesDep, response: Response
+) -> Job:
     """Stores a video and starts an encode of it. The video can be encoded again later, under its `video_id`."""
     asked = request_from_form(upload.fields)
     settings = resolve(asked.preset, asked.settings)
-    with new_video(services, upload) as (session, video):
-        row = jobs.create(session, video_id=video.id, preset=asked.preset, settings=settings, now=utc_now())
-        job = jobs.to_resource(row, None)
+
+    def make(remember: Remember) -> Job:
+        with new_video(services, caller, upload) as (session, video):
+            row = jobs.create(session, caller, video_id=video.id, preset=asked.preset, settings=settings, now=utc_now())
+            remember(session, row.id)
+            return jobs.to_resource(row, None)
+
+    job = keyed.once(form_body(upload), status=202, make=make, load=jobs.get_resource)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -72,9 +87,11 @@ def create_job_with_video(upload: JobUploadDep, services: ServicesDep, response:
         **document(MalformedCursorError()),
     },
 )
-def list_jobs(session: SnapshotDep, query: Annotated[JobQuery, Query()]) -> Page[Job]:
+def list_jobs(caller: CallerDep, session: SnapshotDep, query: Annotated[JobQuery, Query()]) -> Page[Job]:
     """Jobs, newest first, in pages."""
-    return jobs.list_page(session, state=query.state, video_id=query.video_id, cursor=query.cursor, limit=query.limit)
+    return jobs.list_page(
+        session, caller, state=query.state, video_id=query.video_id, cursor=query.cursor, limit=query.limit
+    )
 
 
 @router.get(
@@ -88,13 +105,14 @@ def list_jobs(session: SnapshotDep, query: Annotated[JobQuery, Query()]) -> Page
         **document(JOB_NOT_FOUND),
     },
 )
-def get_job(job_id: JobId, session: SnapshotDep, request: Request) -> Response:
+def get_job(caller: CallerDep, job_id: JobId, session: SnapshotDep, request: Request) -> Response:
     """State, stage, and progress that never goes back; the bundle once the job has succeeded."""
-    job = jobs.get_resource(session, job_id)
+    job = jobs.get_resource(session, caller, job_id)
     return represent(request, job, retry_after_seconds=None if job.state in TERMINAL_JOB_STATES else POLL_SECONDS)
 
 
 def _first_event_wanted(
+    caller: CallerDep,
     job_id: JobId,
     services: ServicesDep,
     last_event_id: Annotated[
@@ -109,9 +127,8 @@ def _first_event_wanted(
 ) -> int:
     """After which event to start. Raises JobNotFoundError, or NothingMoreError where the caller has them all."""
     with services.database.snapshot() as session:
-        if session.get(JobRow, job_id) is None:
-            raise JobNotFoundError(job_id)
-    batch, ended = event_stream.events_after(services.database, job_id, last_event_id)
+        jobs.get(session, caller, job_id)
+    batch, ended = event_stream.events_after(services.database, caller, job_id, last_event_id)
     if ended and not batch:
         raise NothingMoreError
     return last_event_id
@@ -140,14 +157,14 @@ def _first_event_wanted(
     },
 )
 async def stream_job_events(
-    job_id: JobId, services: ServicesDep, after: Annotated[int, Depends(_first_event_wanted)]
+    caller: CallerDep, job_id: JobId, services: ServicesDep, after: Annotated[int, Depends(_first_event_wanted)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the whole history of the job, then what happens, up to the event that ends it.
 
     Each has an `id`, an `event` (`state` or `progress`) and a JobEvent as `data`. Send the last id as `Last-Event-ID`
     to go on after a broken connection, as browsers do by themselves. Comments keep idle connections alive.
     """
-    async for event in event_stream.follow(services.database, job_id, after=after):
+    async for event in event_stream.follow(services.database, caller, job_id, after=after):
         yield event
 
 
@@ -161,9 +178,9 @@ async def stream_job_events(
         **document(JOB_NOT_FOUND, JobFinishedError(examples.JOB_ID, "succeeded")),
     },
 )
-def cancel_job(job_id: JobId, session: SessionDep) -> Job:
+def cancel_job(caller: CallerDep, job_id: JobId, session: SessionDep) -> Job:
     """Stops the work on a job. Asking again changes nothing; a job that has ended can't be cancelled."""
-    return jobs.to_resource(job_states.cancel(session, job_id, now=utc_now()), None)
+    return jobs.to_resource(job_states.cancel(session, caller, job_id, now=utc_now()), None)
 
 
 @router.delete(
@@ -173,6 +190,6 @@ def cancel_job(job_id: JobId, session: SessionDep) -> Job:
     operation_id="delete_job",
     responses=document(JOB_NOT_FOUND, JobActiveError(examples.JOB_ID, "training")),
 )
-def delete_job(job_id: JobId, session: SessionDep, services: ServicesDep) -> None:
+def delete_job(caller: CallerDep, job_id: JobId, session: SessionDep, services: ServicesDep) -> None:
     """Deletes a job that has ended, and its bundle. The video stays."""
-    delete_objects(services, jobs.remove(session, job_id))
+    delete_objects(services, jobs.remove(session, caller, job_id))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.openapi.common_problems import COMMON_PROBLEMS
 from app.openapi.documentation import answer
+from app.openapi.shared_parts import COMMON_PROBLEMS
 from core.presets import PRESETS
 from stdo.service.resources import Page, Preset
 

@@ -6,17 +6,34 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
-from app.dependencies import ServicesDep, SessionDep, SnapshotDep, VideoId, VideoUploadDep
-from app.http.pages import PageQuery
+from app.dependencies import (
+    CallerDep,
+    KeyedRequestDep,
+    PageQuery,
+    ServicesDep,
+    SessionDep,
+    SnapshotDep,
+    VideoId,
+    VideoUploadDep,
+)
 from app.http.problems import CONTENT_TOO_LARGE, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
 from app.http.representations import represent
 from app.openapi import examples
-from app.openapi.common_problems import COMMON_PROBLEMS, INVALID_SETTING, UPLOAD_PROBLEMS, VIDEO_NOT_FOUND
 from app.openapi.documentation import NOT_MODIFIED, answer, document
-from app.openapi.form_schemas import VIDEO_FORM
+from app.openapi.shared_parts import (
+    COMMON_PROBLEMS,
+    INVALID_SETTING,
+    REPEAT_PROBLEMS,
+    UPLOAD_PROBLEMS,
+    VIDEO_FORM,
+    VIDEO_NOT_FOUND,
+)
 from app.uploads.job_requests import JobRequest, require_json, resolve
+from app.uploads.repeats import Remember, form_body
 from app.uploads.store import delete_objects, new_video
+from core.callers import Caller
 from core.clock import utc_now
 from core.errors import MalformedCursorError, VideoInUseError, VideoRefusedError
 from core.jobs import jobs, videos
@@ -46,10 +63,17 @@ class VideoQuery(PageQuery):
         **document(*UPLOAD_PROBLEMS),
     },
 )
-def create_video(upload: VideoUploadDep, services: ServicesDep, response: Response) -> Video:
+def create_video(
+    caller: CallerDep, keyed: KeyedRequestDep, upload: VideoUploadDep, services: ServicesDep, response: Response
+) -> Video:
     """Stores a video, to be encoded later by `POST /v1/videos/{video_id}/jobs`, as often as you like."""
-    with new_video(services, upload) as (_, row):
-        video = videos.to_resource(row)
+
+    def make(remember: Remember) -> Video:
+        with new_video(services, caller, upload) as (session, row):
+            remember(session, row.id)
+            return videos.to_resource(row)
+
+    video = keyed.once(form_body(upload), status=201, make=make, load=_load)
     response.headers["Location"] = f"/v1/videos/{video.id}"
     return video
 
@@ -63,9 +87,9 @@ def create_video(upload: VideoUploadDep, services: ServicesDep, response: Respon
         **document(MalformedCursorError()),
     },
 )
-def list_videos(session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> Page[Video]:
+def list_videos(caller: CallerDep, session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> Page[Video]:
     """Uploaded videos, newest first, in pages."""
-    return videos.list_page(session, state=query.state, cursor=query.cursor, limit=query.limit)
+    return videos.list_page(session, caller, state=query.state, cursor=query.cursor, limit=query.limit)
 
 
 @router.get(
@@ -79,10 +103,14 @@ def list_videos(session: SnapshotDep, query: Annotated[VideoQuery, Query()]) -> 
         **document(VIDEO_NOT_FOUND),
     },
 )
-def get_video(video_id: VideoId, session: SnapshotDep, request: Request) -> Response:
+def get_video(caller: CallerDep, video_id: VideoId, session: SnapshotDep, request: Request) -> Response:
     """What the file is and what an encode would normalise, once it was probed; or why it is refused."""
-    video = videos.to_resource(videos.get(session, video_id))
+    video = _load(session, caller, video_id)
     return represent(request, video, retry_after_seconds=PROBE_SECONDS if video.state == "uploaded" else None)
+
+
+def _load(session: Session, caller: Caller, video_id: str) -> Video:
+    return videos.to_resource(videos.get(session, caller, video_id))
 
 
 @router.delete(
@@ -92,9 +120,9 @@ def get_video(video_id: VideoId, session: SnapshotDep, request: Request) -> Resp
     operation_id="delete_video",
     responses=document(VIDEO_NOT_FOUND, VideoInUseError(examples.VIDEO_ID, (examples.JOB_ID,))),
 )
-def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) -> None:
+def delete_video(caller: CallerDep, video_id: VideoId, session: SessionDep, services: ServicesDep) -> None:
     """Deletes the video, its jobs and their bundles. Refused while one of its jobs has not ended."""
-    delete_objects(services, videos.remove(session, video_id))
+    delete_objects(services, videos.remove(session, caller, video_id))
 
 
 @router.post(
@@ -113,12 +141,27 @@ def delete_video(video_id: VideoId, session: SessionDep, services: ServicesDep) 
             VideoRefusedError(examples.VIDEO_ID, "The file has no video stream."),
             ProblemError(UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."),
             INVALID_SETTING,
+            *REPEAT_PROBLEMS,
         ),
     },
 )
-def create_job(video_id: VideoId, body: JobRequest, session: SessionDep, response: Response) -> Job:
+def create_job(
+    caller: CallerDep,
+    keyed: KeyedRequestDep,
+    video_id: VideoId,
+    body: JobRequest,
+    services: ServicesDep,
+    response: Response,
+) -> Job:
     """Starts an encode of an uploaded video. It need not have been probed yet."""
     settings = resolve(body.preset, body.settings)
-    row = jobs.create(session, video_id=video_id, preset=body.preset, settings=settings, now=utc_now())
-    response.headers["Location"] = f"/v1/jobs/{row.id}"
-    return jobs.to_resource(row, None)
+
+    def make(remember: Remember) -> Job:
+        with services.database.transaction() as session:
+            row = jobs.create(session, caller, video_id=video_id, preset=body.preset, settings=settings, now=utc_now())
+            remember(session, row.id)
+            return jobs.to_resource(row, None)
+
+    job = keyed.once(body.model_dump(mode="json"), status=202, make=make, load=jobs.get_resource)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job

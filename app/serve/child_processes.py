@@ -1,61 +1,23 @@
-"""The processes that `serve` starts: each leads a process group of its own, and none outlives `serve`."""
+"""The processes that `serve` starts: each leads a process group of its own, and none outlives `serve`.
+
+The kernel kills each of them when `serve` dies, however it dies (`core.tied_exec`). What they start dies with them in
+the same way, or at the end of its lifeline (`workers.sandbox`).
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from app.serve.guard import kill_group
+from core.tied_exec import tied
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent.parent
-
-
-class Guard:
-    """Kills the groups that it was told of when this process has died, however it died. See `app.serve.guard`."""
-
-    def __init__(self, *, held_files: Sequence[int]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.serve.guard"],
-            stdin=subprocess.PIPE,
-            pass_fds=held_files,
-            cwd=PROJECT_FOLDER,
-            start_new_session=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-
-    @property
-    def has_died(self) -> bool:
-        """Whether it was killed, so that nobody watches over the groups."""
-        return self._process.poll() is not None
-
-    def watch(self, group: int) -> None:
-        """Watch over a group. Raises BrokenPipeError where the guard has died."""
-        self._tell(f"+{group}\n")
-
-    def forget(self, group: int) -> None:
-        """Its number may belong to somebody else from now on. Raises BrokenPipeError where the guard has died."""
-        self._tell(f"-{group}\n")
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode())
-        self._process.stdin.flush()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +33,19 @@ class Program:
 
 
 class Child:
-    """A running program."""
+    """A running program. It is killed when the thread that started it ends: start it from the main thread."""
 
-    def __init__(self, program: Program, guard: Guard) -> None:
+    def __init__(self, program: Program, *, held_files: Sequence[int] = ()) -> None:
+        """`held_files`: file descriptors that it inherits besides its own."""
         self.program = program
-        self._guard = guard
         self._process = subprocess.Popen(
-            program.command,
+            tied(program.command),
             stdin=subprocess.DEVNULL,
-            pass_fds=program.held_files,
+            pass_fds=(*program.held_files, *held_files),
             cwd=PROJECT_FOLDER,
             env={**os.environ, **program.environment},
             start_new_session=True,
         )
-        guard.watch(self._process.pid)
 
     @property
     def has_ended(self) -> bool:
@@ -109,8 +70,7 @@ class Child:
     def kill(self) -> int:
         """Leave nothing of the group; the leader's exit status."""
         if self._process.returncode is None:
-            kill_group(self._process.pid)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            with suppress(BrokenPipeError):
-                self._guard.forget(self._process.pid)
         return self._process.returncode

@@ -21,8 +21,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.http.origins import is_loopback_name
-from app.serve.child_processes import Guard, Program
-from app.serve.listening import listen, url_of
+from app.serve.child_processes import Program
+from app.serve.server import listen, url_of
 from app.serve.supervisor import ServeError, StopRequestedError, Supervisor
 from app.uploads.receive import remove_stale_uploads
 from core.clock import utc_now
@@ -34,7 +34,7 @@ from core.task_queue import make_celery, make_database
 from core.valkey_server import LOOPBACK, prepare_valkey, valkey_url
 
 LOCK_SECONDS = 5.0
-"""For a predecessor that was killed to be cleaned up after."""
+"""For the children of a predecessor that was killed to be gone: they hold the lock as long as one of them lives."""
 BROKER_SECONDS = 30.0
 READY_SECONDS = 60.0
 
@@ -48,8 +48,9 @@ def serve(settings: Settings, *, host: str, port: int, ready_file: Path | None) 
         raise ServeError(f"There is no folder {ready_file.parent} for --ready-file. Make it, or name another one.")
     settings = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with listen(host, port) as listener, _lock(settings.data_dir) as lock, Guard(held_files=(lock,)) as guard:
-        supervisor = Supervisor(guard)
+    with listen(host, port) as listener, _lock(settings.data_dir) as lock:
+        # While anything of this run lives, no other may start on the folder.
+        supervisor = Supervisor(held_files=(lock,))
         with supervisor.heeding_signals():
             try:
                 _start(supervisor, settings, listener, keys_required=not is_loopback_name(host))
@@ -91,7 +92,7 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket, 
     engine.dispose()
     if settings.redis_url is None:
         settings = _start_broker(supervisor, settings)
-    take_back_tasks(settings)
+    take_back_parts(settings)
     environment = {
         variable_name("data_dir"): str(settings.data_dir),
         variable_name("redis_url"): settings.broker_url,
@@ -134,7 +135,7 @@ def _answers(url: str) -> bool:
             return False
 
 
-def take_back_tasks(settings: Settings) -> None:
+def take_back_parts(settings: Settings) -> None:
     """Queue what the workers of the service's last run held when it ended.
 
     The lock on the folder says that none of them lives, which holds for the database in that folder alone: workers of
@@ -146,7 +147,7 @@ def take_back_tasks(settings: Settings) -> None:
         count = job_states.reap(session, now=utc_now(), max_attempts=settings.max_attempts, include_live=own_database)
     database.close()
     if count:
-        log.info("%d interrupted tasks are taken up again", count)
+        log.info("%d interrupted parts are taken up again", count)
 
 
 def _is_ready(url: str) -> bool:

@@ -6,11 +6,11 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from app.serve.child_processes import Child, Guard, Program
+from app.serve.child_processes import Child, Program
 
 POLL_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.5
@@ -41,8 +41,9 @@ class _Entry:
 class Supervisor:
     """Runs programs until it is asked to stop, by SIGTERM or SIGINT. A second signal stops at once."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, *, held_files: Sequence[int] = ()) -> None:
+        """`held_files`: open files that every program inherits, so that they stay open while one of them lives."""
+        self._held_files = held_files
         self._entries: list[_Entry] = []
         self._signals = 0
 
@@ -63,7 +64,7 @@ class Supervisor:
     def start(self, program: Program) -> None:
         """Start a program, and keep it running from now on."""
         self.check_signals()
-        self._entries.append(_Entry(program=program, child=Child(program, self._guard)))
+        self._entries.append(_Entry(program=program, child=self._start(program)))
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float, what: str) -> None:
         """Keep the programs running until the condition holds.
@@ -107,14 +108,15 @@ class Supervisor:
         if self._signals:
             raise StopRequestedError
 
+    def _start(self, program: Program) -> Child:
+        return Child(program, held_files=self._held_files)
+
     def _look_after(self) -> None:
-        if self._guard.has_died:
-            raise ServeError("The process that cleans up after this one was killed. Start the service again.")
         for entry in self._entries:
             if entry.child is not None and entry.child.has_ended:
                 self._note_death(entry, entry.child)
             elif entry.child is None and time.monotonic() >= entry.restart_at:
-                entry.child = Child(entry.program, self._guard)
+                entry.child = self._start(entry.program)
 
     def _note_death(self, entry: _Entry, child: Child) -> None:
         status = child.kill()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
 from app.http.error_handlers import invalid_fields, plain_message
@@ -28,7 +30,7 @@ class JobRequest(BaseModel):
     preset: str = Field(
         default=DEFAULT_PRESET,
         description="Name of a preset; GET /v1/presets lists them.",
-        json_schema_extra={"enum": [recipe.name for recipe in PRESETS]},
+        json_schema_extra={"enum": [preset.name for preset in PRESETS]},
     )
     settings: dict[str, Any] = Field(
         default_factory=dict,
@@ -51,13 +53,24 @@ def resolve(preset: str, overrides: Mapping[str, Any]) -> EncodingSettings:
         raise invalid_field("preset", str(error)) from None
     except ValidationError as error:
         items = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = (_settings_error(item["loc"], item["msg"]) for item in items)
-        raise invalid_fields(tuple(fields)) from None
+        raise invalid_fields(tuple(_settings_error(item) for item in items)) from None
 
 
-def _settings_error(location: tuple[str | int, ...], message: str) -> FieldError:
-    field = ".".join(str(part) for part in ("settings", *location))
-    return FieldError(field=field, message=plain_message(message))
+def _settings_error(item: ErrorDetails) -> FieldError:
+    location = item["loc"]
+    message = _unknown_setting(location) if item["type"] == "extra_forbidden" else plain_message(item["msg"])
+    return FieldError(field=".".join(str(part) for part in ("settings", *location)), message=message)
+
+
+def _unknown_setting(location: tuple[str | int, ...]) -> str:
+    model: type[BaseModel] = EncodingSettings
+    for name in location[:-1]:
+        group = model.model_fields[str(name)].annotation
+        assert isinstance(group, type)
+        assert issubclass(group, BaseModel)
+        model = group
+    close = get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return f"no such setting; {f'did you mean {close[0]}?' if close else 'known are ' + ', '.join(model.model_fields)}"
 
 
 def request_from_form(fields: Mapping[str, str]) -> JobRequest:
@@ -69,7 +82,7 @@ def request_from_form(fields: Mapping[str, str]) -> JobRequest:
 def check_early(fields: Mapping[str, str]) -> None:
     """Raise ProblemError for fields that nothing which may follow them can put right."""
     asked = request_from_form(fields)
-    if fields.get("preset") or not any(_accepts(recipe.name, asked.settings) for recipe in PRESETS):
+    if fields.get("preset") or not any(_accepts(preset.name, asked.settings) for preset in PRESETS):
         resolve(asked.preset, asked.settings)
 
 

@@ -13,23 +13,26 @@ from sqlalchemy.orm import Session
 
 from app.services import Services
 from app.uploads.receive import Upload
+from core.callers import Caller
 from core.clock import utc_now
 from core.jobs import videos
+from core.storage.keys import source_key, video_prefix
 from core.tables import VideoRow, new_id
 
 
 @contextmanager
-def new_video(services: Services, upload: Upload) -> Iterator[tuple[Session, VideoRow]]:
+def new_video(services: Services, caller: Caller, upload: Upload) -> Iterator[tuple[Session, VideoRow]]:
     """The video of an upload, in a transaction that ends with the block. Its probe is queued with it.
 
     Where the block or the commit fails, the stored bytes are deleted again.
     """
     video_id = new_id()
     try:
-        services.store.put_file(videos.source_key(video_id), upload.path)
+        services.store.put_file(source_key(video_id), upload.path)
         with services.database.transaction() as session:
             row = videos.create(
                 session,
+                caller,
                 video_id=video_id,
                 file_name=upload.file_name,
                 byte_count=upload.byte_count,
@@ -38,7 +41,7 @@ def new_video(services: Services, upload: Upload) -> Iterator[tuple[Session, Vid
             )
             yield session, row
     except BaseException:
-        services.store.delete_prefix(videos.video_prefix(video_id))
+        services.store.delete_prefix(video_prefix(video_id))
         raise
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from core.callers import Caller
 from core.errors import BundleFileNotFoundError, BundleNotReadyError, JobNotFoundError
 from core.tables import BundleRow, JobRow
 from stdo.bundle.manifest import FileEntry, Manifest, PictureQuality
@@ -20,7 +21,7 @@ class PublishedBundle:
     """A bundle whose objects are all in the store."""
 
     prefix: str
-    """From bundle_prefix()."""
+    """From core.storage.keys.bundle_prefix()."""
     manifest: Manifest
     manifest_file: FileEntry
     """Byte count and SHA-256 of manifest.json itself."""
@@ -33,14 +34,6 @@ class BundleFile:
     key: str
     byte_count: int
     sha256: str
-
-
-def bundle_prefix(job_id: str, attempt: int) -> str:
-    """Where an attempt to finish a job puts its bundle. No two attempts use it at the same time.
-
-    What is published never changes: it is the last attempt's.
-    """
-    return f"bundles/{job_id}/{attempt}/"
 
 
 def add(session: Session, job_id: str, bundle: PublishedBundle, *, now: datetime) -> None:
@@ -60,6 +53,8 @@ def add(session: Session, job_id: str, bundle: PublishedBundle, *, now: datetime
 
 def _quality_by_method(manifest: Manifest) -> dict[str, dict[str, float | None]]:
     quality = manifest.quality
+    if quality is None:
+        return {}
     methods: Mapping[str, PictureQuality] = {
         "restored": quality.restored,
         "bicubic": quality.bicubic,
@@ -69,17 +64,19 @@ def _quality_by_method(manifest: Manifest) -> dict[str, dict[str, float | None]]
     return {name: picture.model_dump() for name, picture in methods.items()}
 
 
-def find_file(session: Session, job_id: str, path: str) -> BundleFile:
+def find_file(session: Session, caller: Caller, job_id: str, path: str) -> BundleFile:
     """The file of a job's bundle that its manifest calls `path` (or manifest.json itself).
 
     Only paths that the manifest names are found, so a path made up by a caller reaches nothing.
 
     Raises: JobNotFoundError, BundleNotReadyError, BundleFileNotFoundError.
     """
+    job = session.get(JobRow, job_id)
+    if job is None or job.tenant != caller.tenant:
+        raise JobNotFoundError(job_id)
     row = session.get(BundleRow, job_id)
     if row is None:
-        job = session.get(JobRow, job_id)
-        raise JobNotFoundError(job_id) if job is None else BundleNotReadyError(job_id, job.state)
+        raise BundleNotReadyError(job_id, job.state)
     for entry in row.files:
         if entry["path"] == path:
             return BundleFile(key=row.prefix + path, byte_count=entry["byte_count"], sha256=entry["sha256"])

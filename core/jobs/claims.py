@@ -1,4 +1,4 @@
-"""What passes between the rows and a worker: the task that it holds, the answer to a heartbeat, a task's result."""
+"""What passes between the rows and a worker: the part that it holds, the answer to a heartbeat, a part's result."""
 
 from __future__ import annotations
 
@@ -7,29 +7,44 @@ from datetime import datetime, timedelta
 
 from core.jobs.bundles import PublishedBundle
 from core.presets import EncodingSettings
-from core.tables import JobRow, TaskKind, TaskRow
+from core.tables import JobRow, PartKind, PartRow, QueueName
 from stdo.bundle.manifest import Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A task that a worker holds, with all that it needs to know to carry it out."""
+class Input:
+    """An output of an earlier part, in the object store."""
 
-    task_id: str
+    name: str
+    """As in core.jobs.part_kinds.OUTPUT_FILES."""
+    prefix: str
+    """Where its files lie, with the slash at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A part that a worker holds, with all that it needs to know to carry it out."""
+
+    part_id: str
     token: str
-    """Proves that the task is ours; every write carries it."""
+    """Proves that the part is ours; every write carries it."""
     lease: timedelta
-    """How long the task is ours without a heartbeat."""
-    kind: TaskKind
+    """How long the part is ours without a heartbeat."""
+    kind: PartKind
+    queue: QueueName
     attempt: int
     """Counts up from 1."""
     video_id: str
     job_id: str | None
-    """None for probe_video."""
-    network_number: int | None
-    """For train_network: which one, from 0."""
+    """None for a probe."""
+    training_number: int | None
+    """For a training: which one, from 0."""
+    inputs: tuple[Input, ...]
+    """What the part needs."""
+    output_prefix: str
+    """Where the files go that the part makes. No two attempts have the same at the same time."""
     settings: EncodingSettings | None
-    """None for probe_video."""
+    """None for a probe."""
     job_created_at: datetime | None
 
 
@@ -42,50 +57,57 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probed:
-    """probe_video: what the file is."""
+class PartResult:
+    """What a worker reports of a part that it has carried out. The files that it makes are in the store by then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(PartResult):
+    """Nothing besides the files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed(PartResult):
+    """What the uploaded file is."""
 
     source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """prepare_job: how many networks there are to train; fewer than the settings ask for where patches are few."""
+class Planned(PartResult):
+    """How many trainings the job has."""
 
-    network_count: int
+    training_count: int
 
     def __post_init__(self) -> None:
-        if self.network_count < 1:
-            raise ValueError(f"a job trains at least one network: {self.network_count = }")
+        if self.training_count < 0:
+            raise ValueError(f"a job has no trainings or some: {self.training_count = }")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """train_network: its network lies in the job's work folder of the object store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """finish_job: every object of the bundle is in the store."""
+class Finished(PartResult):
+    """The bundle, whose objects are all in the store."""
 
     bundle: PublishedBundle
 
 
-Result = Probed | Prepared | Trained | Finished
-
-
-def claim_of(task: TaskRow, job: JobRow | None, *, lease: timedelta) -> Claim:
-    """The claim of a task that was just taken. Raises pydantic.ValidationError for settings that don't validate."""
-    assert task.lease_token is not None
+def claim_of(
+    part: PartRow, job: JobRow | None, *, lease: timedelta, inputs: tuple[Input, ...], output_prefix: str
+) -> Claim:
+    """The claim of a part that was just taken. Raises pydantic.ValidationError for settings that don't validate."""
+    assert part.lease_token is not None
     return Claim(
-        task_id=task.id,
-        token=task.lease_token,
+        part_id=part.id,
+        token=part.lease_token,
         lease=lease,
-        kind=task.kind,
-        attempt=task.attempt,
-        video_id=task.video_id,
-        job_id=task.job_id,
-        network_number=task.network_number,
+        kind=part.kind,
+        queue=part.queue,
+        attempt=part.attempt,
+        video_id=part.video_id,
+        job_id=part.job_id,
+        training_number=part.training_number,
+        inputs=inputs,
+        output_prefix=output_prefix,
         settings=None if job is None else EncodingSettings.model_validate(job.settings),
         job_created_at=None if job is None else job.created_at,
     )

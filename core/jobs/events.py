@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.callers import Caller
 from core.tables import EventRow, EventType, JobRow
 from stdo.service.resources import JobEvent, StageProgress
 
@@ -48,11 +49,12 @@ def _add(session: Session, job: JobRow, type_: EventType, now: datetime, message
     )
 
 
-def list_after(session: Session, job_id: str, last_id: int, *, limit: int = 1000) -> list[JobEvent]:
-    """Events of a job that come after number `last_id` (0: all), oldest first."""
+def list_after(session: Session, caller: Caller, job_id: str, last_id: int, *, limit: int = 1000) -> list[JobEvent]:
+    """Events of a job that come after number `last_id` (0: all), oldest first. None of a job that isn't there."""
     rows = session.scalars(
         select(EventRow)
-        .where(EventRow.job_id == job_id, EventRow.number > last_id)
+        .join(JobRow, JobRow.id == EventRow.job_id)
+        .where(JobRow.tenant == caller.tenant, EventRow.job_id == job_id, EventRow.number > last_id)
         .order_by(EventRow.number)
         .limit(limit)
     )

@@ -1,4 +1,4 @@
-"""What has to be looked after on a clock: silent workers' tasks, lost messages, and files that ended jobs left.
+"""What has to be looked after on a clock: silent workers' parts, lost messages, and what is not needed any more.
 
 One process of the service calls housekeep() every `reap_interval_seconds`. Several may, without harm.
 """
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from core.database import Database
 from core.errors import BrokerUnavailableError, ServiceError
-from core.jobs import job_states, leases, leftovers
+from core.jobs import idempotency, job_states, leases, leftovers
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import QueueName
@@ -19,31 +19,31 @@ from core.task_queue import QUEUES, queue_depth
 
 SWEEP_AFTER = timedelta(minutes=5)
 """From a job's end until its leftovers are swept: whoever still worked on it has noticed, and writes no more."""
-SWEEP_FOR = timedelta(minutes=2)
-"""How long a job's leftovers are swept again and again, for a store or a beat that was away meanwhile."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Housekept:
+class HousekeepingResult:
     """What was put right."""
 
     reaped: int
-    """Tasks taken back from silent workers."""
+    """Parts taken back from silent workers."""
     resent: int
     """Messages sent again."""
 
 
-def housekeep(database: Database, store: ObjectStore, settings: Settings, *, now: datetime) -> Housekept:
+def housekeep(database: Database, store: ObjectStore, settings: Settings, *, now: datetime) -> HousekeepingResult:
     """Take back what silent workers held, send again what was lost, and delete what jobs left behind."""
     with database.transaction() as session:
         reaped = job_states.reap(session, now=now, max_attempts=settings.max_attempts)
     if reaped:
-        _log.warning("%d tasks were taken back from workers that fell silent", reaped)
+        _log.warning("%d parts were taken back from workers that fell silent", reaped)
     resent = sum(_resend(database, settings, queue, now) for queue in QUEUES)
     _sweep(database, store, now)
-    return Housekept(reaped=reaped, resent=resent)
+    with database.transaction() as session:
+        idempotency.forget_old(session, now=now)
+    return HousekeepingResult(reaped=reaped, resent=resent)
 
 
 def _resend(database: Database, settings: Settings, queue: QueueName, now: datetime) -> int:
@@ -53,27 +53,44 @@ def _resend(database: Database, settings: Settings, queue: QueueName, now: datet
         _log.warning("%s", error.detail)
         return 0
     with database.snapshot() as session:
-        # Where as many messages wait as tasks do, none was lost: the workers are busy, and more messages would only
+        # Where as many messages wait as parts do, none was lost: the workers are busy, and more messages would only
         # pile up.
         if waiting >= leases.count_queued(session, queue):
             return 0
         older_than = timedelta(seconds=settings.resend_after_seconds)
-        task_ids = leases.unheard_tasks(session, queue, now=now, older_than=older_than)
-    return sum(_send_again(database, task_id, now) for task_id in task_ids)
+        part_ids = leases.parts_to_send_again(session, queue, now=now, older_than=older_than)
+    return sum(_send_again(database, part_id, now) for part_id in part_ids)
 
 
-def _send_again(database: Database, task_id: str, now: datetime) -> bool:
+def _send_again(database: Database, part_id: str, now: datetime) -> bool:
     with database.transaction() as session:
-        return leases.send_again(session, task_id, now=now)
+        return leases.send_again(session, part_id, now=now)
 
 
 def _sweep(database: Database, store: ObjectStore, now: datetime) -> None:
-    """Delete what jobs left that ended with no worker at hand: cancelled while they waited, or taken from the dead."""
-    until = now - SWEEP_AFTER
+    """Delete what jobs left that ended with no worker at hand: cancelled while they waited, or taken from the dead.
+
+    Each job once. What can't be deleted is tried again the next time, and holds up no other job.
+    """
     with database.snapshot() as session:
-        job_ids = leftovers.owners(session, ended_from=until - SWEEP_FOR, ended_until=until)
-    try:
-        for job_id in job_ids:
+        job_ids = leftovers.unswept_jobs(session, ended_before=now - SWEEP_AFTER)
+    if not job_ids or not _answers(store):
+        return
+    for job_id in job_ids:
+        try:
             leftovers.remove(database, store, job_id)
-    except (ServiceError, OSError):
-        _log.warning("what ended jobs left behind could not be deleted", exc_info=True)
+        except (ServiceError, OSError):
+            _log.warning("what job %s left behind could not be deleted", job_id, exc_info=True)
+            continue
+        with database.transaction() as session:
+            leftovers.mark_swept(session, job_id, now=now)
+
+
+def _answers(store: ObjectStore) -> bool:
+    # Asked once: to wait for the answer about each job would take long, and the next leases expire meanwhile.
+    try:
+        store.check()
+    except ServiceError as error:
+        _log.warning("what ended jobs left behind stays for now: %s", error.detail)
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Jobs: creation, look-up, deletion, and what the API says of them. `core.jobs.job_states` runs their lives."""
+"""Jobs: creation, look-up, deletion, and what the API says of them. `core.jobs.job_states` has their lives."""
 
 from __future__ import annotations
 
@@ -8,35 +8,28 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from core.errors import JobActiveError, JobNotFoundError, VideoNotFoundError, VideoRefusedError
-from core.jobs import bundles, events, job_states, paging
+from core.callers import Caller
+from core.errors import JobActiveError, JobNotFoundError, VideoRefusedError
+from core.jobs import bundles, events, job_flow, paging, videos
 from core.presets import EncodingSettings
-from core.tables import BundleRow, JobRow, VideoRow, new_id
+from core.storage.keys import job_prefixes
+from core.tables import BundleRow, JobRow, new_id
 from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Job, JobState, Page
 
 
-def work_key(job_id: str, name: str) -> str:
-    """Where a file that passes between a job's tasks lies in the object store."""
-    return f"jobs/{job_id}/work/{name}"
+def create(
+    session: Session, caller: Caller, *, video_id: str, preset: str, settings: EncodingSettings, now: datetime
+) -> JobRow:
+    """A new, queued job. It begins once the video was probed, by the newest version of the probe.
 
-
-def job_prefixes(job_id: str) -> tuple[str, ...]:
-    """Where all objects of a job lie, its bundle's included."""
-    return (f"jobs/{job_id}/", f"bundles/{job_id}/")
-
-
-def create(session: Session, *, video_id: str, preset: str, settings: EncodingSettings, now: datetime) -> JobRow:
-    """A new, queued job. The video need not have been probed yet.
-
-    Raises: VideoNotFoundError; VideoRefusedError where a probe has found that it can't be encoded.
+    Raises: VideoNotFoundError; VideoRefusedError where that version has found that the video can't be encoded.
     """
-    video = session.get(VideoRow, video_id, with_for_update=True)
-    if video is None:
-        raise VideoNotFoundError(video_id)
-    if video.refusal is not None:
+    video = videos.get(session, caller, video_id, lock=True)
+    if video.refusal is not None and not job_flow.has_outdated_probe(video):
         raise VideoRefusedError(video_id, Failure.model_validate(video.refusal).detail)
     job = JobRow(
         id=new_id(),
+        tenant=caller.tenant,
         video_id=video_id,
         preset=preset,
         settings=settings.model_dump(mode="json"),
@@ -46,26 +39,27 @@ def create(session: Session, *, video_id: str, preset: str, settings: EncodingSe
         stage_seconds={},
         last_event=0,
     )
-    job_states.start(session, job, now=now)
+    job_flow.start(session, job, video, now=now)
     return job
 
 
-def get(session: Session, job_id: str) -> JobRow:
-    """The job. Raises JobNotFoundError."""
-    job = session.get(JobRow, job_id)
-    if job is None:
+def get(session: Session, caller: Caller, job_id: str, *, lock: bool = False) -> JobRow:
+    """The job; with `lock`, ours until the end of the transaction. Raises JobNotFoundError."""
+    job = session.get(JobRow, job_id, with_for_update=True if lock else None)
+    if job is None or job.tenant != caller.tenant:
         raise JobNotFoundError(job_id)
     return job
 
 
-def get_resource(session: Session, job_id: str) -> Job:
+def get_resource(session: Session, caller: Caller, job_id: str) -> Job:
     """The job as the API tells it, with its bundle. Raises JobNotFoundError."""
-    job = get(session, job_id)
+    job = get(session, caller, job_id)
     return to_resource(job, session.get(BundleRow, job_id))
 
 
 def list_page(
     session: Session,
+    caller: Caller,
     *,
     state: JobState | None = None,
     video_id: str | None = None,
@@ -78,7 +72,7 @@ def list_page(
         statement = statement.where(JobRow.state == state)
     if video_id is not None:
         statement = statement.where(JobRow.video_id == video_id)
-    rows, next_cursor = paging.fetch_page(session, statement, JobRow, cursor=cursor, limit=limit)
+    rows, next_cursor = paging.fetch_page(session, caller, statement, JobRow, cursor=cursor, limit=limit)
     published = _bundles_of(session, rows)
     return Page[Job](items=tuple(to_resource(row, published.get(row.id)) for row in rows), next_cursor=next_cursor)
 
@@ -88,14 +82,12 @@ def _bundles_of(session: Session, rows: Sequence[JobRow]) -> dict[str, BundleRow
     return {bundle.job_id: bundle for bundle in found}
 
 
-def remove(session: Session, job_id: str) -> tuple[str, ...]:
+def remove(session: Session, caller: Caller, job_id: str) -> tuple[str, ...]:
     """Delete a job and its bundle; the object prefixes to delete before this is committed.
 
     Raises: JobNotFoundError; JobActiveError where it has not ended.
     """
-    job = session.get(JobRow, job_id, with_for_update=True)
-    if job is None:
-        raise JobNotFoundError(job_id)
+    job = get(session, caller, job_id, lock=True)
     if job.state not in TERMINAL_JOB_STATES:
         raise JobActiveError(job_id, job.state)
     session.execute(delete(JobRow).where(JobRow.id == job_id))

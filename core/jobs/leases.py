@@ -1,4 +1,4 @@
-"""Who works on which task: the only writer of `tasks.state`.
+"""Who works on which part: the only writer of `parts.state`.
 
 take(), extend(), hold() and seize() are compare-and-sets (UPDATE ... WHERE state and token), so that of two workers
 exactly one wins, on SQLite and PostgreSQL alike. The winner holds the row until the end of its transaction, and may
@@ -7,7 +7,7 @@ change it by plain assignment. `core.jobs.job_states` decides what follows for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,16 +15,9 @@ from sqlalchemy import ColumnElement, CursorResult, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import LeaseLostError
+from core.jobs.part_kinds import PART_KINDS, PartDefinition, outputs
 from core.outbox import send_after_commit
-from core.tables import QueueName, TaskKind, TaskRow, TaskState, new_id
-
-QUEUE_OF_TASK: Mapping[TaskKind, QueueName] = {
-    "probe_video": "cpu",
-    "prepare_job": "gpu",
-    "train_network": "gpu",
-    "finish_job": "cpu",
-}
-"""prepare_job scores every patch with a network; finish_job measures with the clients' decoder, which runs on CPUs."""
+from core.tables import JobRow, PartRow, PartState, QueueName, new_id
 
 _NO_PROGRESS: Mapping[str, Any] = {
     "fraction": 0.0,
@@ -38,173 +31,206 @@ _NO_PROGRESS: Mapping[str, Any] = {
 }
 
 
-def add_task(
+def add_part(
     session: Session,
-    kind: TaskKind,
+    definition: PartDefinition,
     *,
     video_id: str,
     job_id: str | None,
+    queue: QueueName | None = None,
+    training_number: int | None = None,
+    training_numbers: Iterable[int] = (),
     now: datetime,
-    network_number: int | None = None,
-    wait: bool = False,
-) -> TaskRow:
-    """A new task: queued, and told to the workers after the commit, unless it has to wait for others."""
-    task = TaskRow(
+) -> PartRow:
+    """A new part, which waits for what it needs.
+
+    Args:
+        queue: the definition's where None.
+        training_number: for a part that is a training.
+        training_numbers: for any other: of all trainings of the job.
+    """
+    numbers = training_numbers if training_number is None else (training_number,)
+    part = PartRow(
         id=new_id(),
-        kind=kind,
-        queue=QUEUE_OF_TASK[kind],
+        kind=definition.kind,
+        queue=queue or definition.queue,
         video_id=video_id,
         job_id=job_id,
-        network_number=network_number,
+        training_number=training_number,
+        needs=outputs(definition.needs, numbers),
+        makes=outputs(definition.makes, numbers),
         state="waiting",
         created_at=now,
         not_before=now,
     )
-    session.add(task)
-    if not wait:
-        queue_task(session, task, now=now)
-    return task
+    session.add(part)
+    return part
 
 
-def queue_task(session: Session, task: TaskRow, *, now: datetime) -> None:
-    """Let anyone claim a task, and tell the workers after the commit. The caller holds the job's row, or the task."""
-    task.state = "queued"
-    task.last_sent_at = now
+def queue_part(session: Session, part: PartRow, *, now: datetime) -> None:
+    """Let anyone claim a part, and tell the workers after the commit. The caller holds the job's row, or the part."""
+    part.state = "queued"
+    part.last_sent_at = now
     session.flush()
-    send_after_commit(session, task)
+    send_after_commit(session, part)
 
 
-def take(session: Session, task_id: str, *, now: datetime, lease: timedelta) -> TaskRow | None:
-    """Make a queued task ours under a fresh token; None where somebody else was faster, or it is gone."""
+def take(session: Session, part_id: str, *, now: datetime, lease: timedelta) -> PartRow | None:
+    """Make a queued part ours under a fresh token; None where somebody else was faster, or it is gone."""
     values = {
         **_NO_PROGRESS,
         "state": "running",
-        "attempt": TaskRow.attempt + 1,
+        "attempt": PartRow.attempt + 1,
         "lease_token": new_id(),
         "lease_expires_at": now + lease,
     }
-    return _change(session, task_id, TaskRow.state == "queued", values)
+    return _change(session, part_id, PartRow.state == "queued", values)
 
 
-def extend(session: Session, task_id: str, token: str, *, now: datetime, lease: timedelta) -> TaskRow | None:
-    """Hold a task for longer; None where the lease was lost. An expired lease that nobody took back is still ours."""
-    return _change(session, task_id, _held(token), {"lease_expires_at": now + lease})
+def extend(session: Session, part_id: str, token: str, *, now: datetime, lease: timedelta) -> PartRow | None:
+    """Hold a part for longer; None where the lease was lost. An expired lease that nobody took back is still ours."""
+    return _change(session, part_id, _held(token), {"lease_expires_at": now + lease})
 
 
-def hold(session: Session, task_id: str, token: str) -> TaskRow:
-    """The task, if it is still ours, locked for this transaction. Raises LeaseLostError."""
-    task = _change(session, task_id, _held(token), {"lease_token": token})
-    if task is None:
-        raise LeaseLostError(task_id)
-    return task
+def hold(session: Session, part_id: str, token: str) -> PartRow:
+    """The part, if it is still ours, locked for this transaction. Raises LeaseLostError."""
+    part = _change(session, part_id, _held(token), {"lease_token": token})
+    if part is None:
+        raise LeaseLostError(part_id)
+    return part
 
 
-def end(task: TaskRow, state: TaskState, *, now: datetime) -> None:
-    """End a task that we hold."""
-    task.state = state
-    task.finished_at = now
-    task.lease_token = task.lease_expires_at = task.speed = None
+def end(part: PartRow, state: PartState, *, now: datetime) -> None:
+    """End a part that we hold."""
+    part.state = state
+    part.finished_at = now
+    part.lease_token = part.lease_expires_at = part.speed = None
 
 
-def give_back(session: Session, task: TaskRow, *, now: datetime, pause: timedelta, used: bool) -> None:
-    """Let others claim a task that we hold, at once or after a pause. `used` says whether the attempt counts.
+def give_back(session: Session, part: PartRow, *, now: datetime, pause: timedelta, used: bool) -> None:
+    """Let others claim a part that we hold, at once or after a pause. `used` says whether the attempt counts.
 
     Where it does not, the next attempt has the same number: numbers differ between attempts at the same time alone.
 
     Without a pause the workers are told after the commit; with one, `core.jobs.housekeeping` tells them later.
     """
-    task.lease_token = task.lease_expires_at = None
+    part.lease_token = part.lease_expires_at = None
     for name, value in _NO_PROGRESS.items():
-        setattr(task, name, value)
+        setattr(part, name, value)
     if not used:
-        task.attempt -= 1
-    task.not_before = now + pause
+        part.attempt -= 1
+    part.not_before = now + pause
     if pause:
-        task.state, task.last_sent_at = "queued", None
+        part.state, part.last_sent_at = "queued", None
     else:
-        queue_task(session, task, now=now)
+        queue_part(session, part, now=now)
 
 
 def cancel_unclaimed(session: Session, job_id: str, *, now: datetime) -> None:
-    """End those tasks of a job that nobody holds. The caller holds the job's row."""
+    """End those parts of a job that nobody holds. The caller holds the job's row."""
     _cancel(session, job_id, ("waiting", "queued"), now)
 
 
 def revoke(session: Session, job_id: str, *, now: datetime) -> None:
-    """End all tasks of a job. Whoever holds one learns it from the next heartbeat. The caller holds the job's row."""
+    """End all parts of a job. Whoever holds one learns it from the next heartbeat. The caller holds the job's row."""
     _cancel(session, job_id, ("waiting", "queued", "running"), now)
 
 
-def _cancel(session: Session, job_id: str, states: tuple[TaskState, ...], now: datetime) -> None:
+def _cancel(session: Session, job_id: str, states: tuple[PartState, ...], now: datetime) -> None:
     session.execute(
-        update(TaskRow)
-        .where(TaskRow.job_id == job_id, TaskRow.state.in_(states))
+        update(PartRow)
+        .where(PartRow.job_id == job_id, PartRow.state.in_(states))
         .values(state="cancelled", finished_at=now, lease_token=None, lease_expires_at=None, speed=None)
         .execution_options(synchronize_session=False)
     )
 
 
-def tasks_of_job(session: Session, job_id: str) -> list[TaskRow]:
-    """All tasks of a job as they are now, in the order of their networks."""
-    statement = select(TaskRow).where(TaskRow.job_id == job_id).order_by(TaskRow.network_number)
-    return list(session.scalars(statement.execution_options(populate_existing=True)))
+def parts_of_job(session: Session, job_id: str) -> list[PartRow]:
+    """All parts of a job as they are now, in the order of their kinds and trainings."""
+    session.flush()
+    statement = select(PartRow).where(PartRow.job_id == job_id).execution_options(populate_existing=True)
+    order = list(PART_KINDS)
+    return sorted(session.scalars(statement), key=lambda part: (order.index(part.kind), part.training_number or 0))
 
 
-def silent_tasks(session: Session, *, now: datetime, include_live: bool) -> list[TaskRow]:
-    """Running tasks whose lease has expired, or all that run; in the order of their jobs, so that locks never cross."""
-    statement = select(TaskRow).where(TaskRow.state == "running").order_by(TaskRow.job_id, TaskRow.id)
+def has_unfinished_probe(session: Session, video_id: str) -> bool:
+    """Whether a part of the video itself goes on. The caller holds the video's row."""
+    statement = select(PartRow.id).where(
+        PartRow.video_id == video_id, PartRow.job_id.is_(None), PartRow.state.in_(("waiting", "queued", "running"))
+    )
+    return session.scalars(statement.limit(1)).first() is not None
+
+
+def silent_parts(session: Session, *, now: datetime, include_live: bool) -> list[PartRow]:
+    """Running parts whose lease has expired, or all that run; probes first, so that locks never cross.
+
+    Whoever locks a video and its jobs locks the video before them, and jobs in the order of their ids.
+    """
+    statement = select(PartRow).where(PartRow.state == "running")
+    statement = statement.order_by(PartRow.job_id.is_not(None), PartRow.job_id, PartRow.video_id, PartRow.id)
     if not include_live:
-        statement = statement.where(TaskRow.lease_expires_at < now)
+        statement = statement.where(PartRow.lease_expires_at < now)
     return list(session.scalars(statement))
 
 
-def seize(session: Session, task_id: str, *, now: datetime, include_live: bool) -> TaskRow | None:
-    """Take a running task from its silent holder, under a token of our own; None where it has spoken since."""
-    condition = TaskRow.state == "running"
+def seize(session: Session, part_id: str, *, now: datetime, include_live: bool) -> PartRow | None:
+    """Take a running part from its silent holder, under a token of our own; None where it has spoken since."""
+    condition = PartRow.state == "running"
     if not include_live:
-        condition &= TaskRow.lease_expires_at < now
-    return _change(session, task_id, condition, {"lease_token": new_id()})
+        condition &= PartRow.lease_expires_at < now
+    return _change(session, part_id, condition, {"lease_token": new_id()})
 
 
 def count_queued(session: Session, queue: QueueName) -> int:
-    """Tasks of a queue that anyone may claim."""
-    statement = select(func.count()).select_from(TaskRow).where(TaskRow.state == "queued", TaskRow.queue == queue)
+    """Parts of a queue that anyone may claim."""
+    statement = select(func.count()).select_from(PartRow).where(PartRow.state == "queued", PartRow.queue == queue)
     return session.scalar(statement) or 0
 
 
-def unheard_tasks(session: Session, queue: QueueName, *, now: datetime, older_than: timedelta) -> list[str]:
-    """The queued tasks of a queue that were last sent so long ago, or that wait for the end of a pause."""
-    statement = select(TaskRow.id).where(
-        TaskRow.state == "queued",
-        TaskRow.queue == queue,
-        TaskRow.not_before <= now,
-        or_(TaskRow.last_sent_at.is_(None), TaskRow.last_sent_at < now - older_than),
+def first_in_line(session: Session, queue: QueueName, *, now: datetime) -> str | None:
+    """The queued part of the oldest job: a job that has begun is finished before those that came after it."""
+    statement = (
+        select(PartRow.id)
+        .outerjoin(JobRow, JobRow.id == PartRow.job_id)
+        .where(PartRow.state == "queued", PartRow.queue == queue, PartRow.not_before <= now)
+        .order_by(func.coalesce(JobRow.created_at, PartRow.created_at), PartRow.training_number, PartRow.id)
+    )
+    return session.scalars(statement.limit(1)).first()
+
+
+def parts_to_send_again(session: Session, queue: QueueName, *, now: datetime, older_than: timedelta) -> list[str]:
+    """The queued parts of a queue that were last sent so long ago, or that wait for the end of a pause."""
+    statement = select(PartRow.id).where(
+        PartRow.state == "queued",
+        PartRow.queue == queue,
+        PartRow.not_before <= now,
+        or_(PartRow.last_sent_at.is_(None), PartRow.last_sent_at < now - older_than),
     )
     return list(session.scalars(statement))
 
 
-def send_again(session: Session, task_id: str, *, now: datetime) -> bool:
-    """Tell the workers again about a task; False where it is no longer queued.
+def send_again(session: Session, part_id: str, *, now: datetime) -> bool:
+    """Tell the workers again about a part; False where it is no longer queued.
 
-    One transaction each: to hold several tasks without their jobs would invite a deadlock.
+    One transaction each: to hold several parts without their jobs would invite a deadlock.
     """
-    task = _change(session, task_id, TaskRow.state == "queued", {"last_sent_at": now})
-    if task is None:
+    part = _change(session, part_id, PartRow.state == "queued", {"last_sent_at": now})
+    if part is None:
         return False
-    send_after_commit(session, task)
+    send_after_commit(session, part)
     return True
 
 
 def _held(token: str) -> ColumnElement[bool]:
-    return (TaskRow.state == "running") & (TaskRow.lease_token == token)
+    return (PartRow.state == "running") & (PartRow.lease_token == token)
 
 
 def _change(
-    session: Session, task_id: str, condition: ColumnElement[bool], values: Mapping[str, Any]
-) -> TaskRow | None:
+    session: Session, part_id: str, condition: ColumnElement[bool], values: Mapping[str, Any]
+) -> PartRow | None:
     statement = (
-        update(TaskRow)
-        .where(TaskRow.id == task_id, condition)
+        update(PartRow)
+        .where(PartRow.id == part_id, condition)
         .values(**values)
         .execution_options(synchronize_session=False)
     )
@@ -212,4 +238,4 @@ def _change(
     assert isinstance(result, CursorResult)
     if result.rowcount == 0:
         return None
-    return session.get(TaskRow, task_id, populate_existing=True)
+    return session.get(PartRow, part_id, populate_existing=True)

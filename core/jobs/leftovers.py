@@ -1,18 +1,18 @@
-"""Objects that an ended job leaves behind: what passed between its tasks, and bundles that nobody will see."""
+"""Objects that an ended job leaves behind: what passed between its parts, and bundles that nobody will see."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.database import Database
 from core.jobs import leases
-from core.jobs.bundles import bundle_prefix
-from core.jobs.jobs import job_prefixes, work_key
+from core.jobs.part_kinds import makes_bundle
+from core.storage.keys import bundle_prefix, job_prefixes, work_key
 from core.storage.object_store import ObjectStore
-from core.tables import JobRow
+from core.tables import BundleRow, JobRow
 
 
 def remove(database: Database, store: ObjectStore, job_id: str) -> None:
@@ -26,10 +26,15 @@ def remove(database: Database, store: ObjectStore, job_id: str) -> None:
         store.delete_prefix(prefix)
 
 
-def owners(session: Session, *, ended_from: datetime, ended_until: datetime) -> list[str]:
-    """The jobs that ended between two moments."""
-    statement = select(JobRow.id).where(JobRow.finished_at >= ended_from, JobRow.finished_at < ended_until)
-    return list(session.scalars(statement))
+def unswept_jobs(session: Session, *, ended_before: datetime) -> list[str]:
+    """The jobs that ended before a moment, and whose leftovers were not deleted since; those that ended first."""
+    statement = select(JobRow.id).where(JobRow.finished_at < ended_before, JobRow.swept_at.is_(None))
+    return list(session.scalars(statement.order_by(JobRow.finished_at)))
+
+
+def mark_swept(session: Session, job_id: str, *, now: datetime) -> None:
+    """Write down that nothing of a job is left that could be deleted."""
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(swept_at=now))
 
 
 def _unneeded_prefixes(session: Session, job_id: str) -> tuple[str, ...]:
@@ -38,6 +43,7 @@ def _unneeded_prefixes(session: Session, job_id: str) -> tuple[str, ...]:
         return job_prefixes(job_id)
     if job.state != "succeeded":
         return ()
-    (finish,) = (task for task in leases.tasks_of_job(session, job_id) if task.kind == "finish_job")
-    # The bundle that was published is the last attempt's.
-    return (work_key(job_id, ""), *(bundle_prefix(job_id, attempt) for attempt in range(1, finish.attempt)))
+    published = session.get_one(BundleRow, job_id).prefix
+    attempts = max(part.attempt for part in leases.parts_of_job(session, job_id) if makes_bundle(part.kind))
+    bundles = (bundle_prefix(job_id, attempt) for attempt in range(1, attempts + 1))
+    return (work_key(job_id, ""), *(prefix for prefix in bundles if prefix != published))

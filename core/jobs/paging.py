@@ -9,6 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Select, and_, or_
 from sqlalchemy.orm import Session
 
+from core.callers import Caller
 from core.errors import MalformedCursorError
 from core.tables import JobRow, VideoRow
 
@@ -19,14 +20,15 @@ MAX_LIMIT = 100
 
 
 def fetch_page(
-    session: Session, statement: Select[Row], table: type[Row], *, cursor: str | None, limit: int
+    session: Session, caller: Caller, statement: Select[Row], table: type[Row], *, cursor: str | None, limit: int
 ) -> tuple[list[Row], str | None]:
-    """At most `limit` rows of the statement after the cursor, and the cursor of the next page, if there is one.
+    """At most `limit` of the tenant's rows after the cursor, and the cursor of the next page, if there is one.
 
     Raises MalformedCursorError.
     """
     if not 1 <= limit <= MAX_LIMIT:
         raise ValueError(f"a page has 1 to {MAX_LIMIT} rows: {limit = }")
+    statement = statement.where(table.tenant == caller.tenant)
     if cursor is not None:
         at, row_id = decode_cursor(cursor)
         statement = statement.where(or_(table.created_at < at, and_(table.created_at == at, table.id < row_id)))

@@ -7,26 +7,24 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from core.callers import Caller
 from core.errors import VideoInUseError, VideoNotFoundError
-from core.jobs import leases, paging
-from core.jobs.jobs import job_prefixes
+from core.jobs import job_flow, paging
+from core.storage.keys import job_prefixes, video_prefix
 from core.tables import JobRow, VideoRow, new_id
 from stdo.bundle.manifest import Source
 from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Page, Video, VideoState
 
 
-def source_key(video_id: str) -> str:
-    """Where a video's bytes lie in the object store."""
-    return f"{video_prefix(video_id)}source"
-
-
-def video_prefix(video_id: str) -> str:
-    """Where all objects of a video lie."""
-    return f"videos/{video_id}/"
-
-
 def create(
-    session: Session, *, video_id: str | None = None, file_name: str, byte_count: int, sha256: str, now: datetime
+    session: Session,
+    caller: Caller,
+    *,
+    video_id: str | None = None,
+    file_name: str,
+    byte_count: int,
+    sha256: str,
+    now: datetime,
 ) -> VideoRow:
     """Record an upload whose bytes are in the store, and have it probed.
 
@@ -34,6 +32,7 @@ def create(
     """
     video = VideoRow(
         id=video_id or new_id(),
+        tenant=caller.tenant,
         state="uploaded",
         file_name=file_name,
         byte_count=byte_count,
@@ -42,20 +41,21 @@ def create(
     )
     session.add(video)
     session.flush()
-    leases.add_task(session, "probe_video", video_id=video.id, job_id=None, now=now)
+    job_flow.add_probe(session, video, now=now)
     return video
 
 
-def get(session: Session, video_id: str) -> VideoRow:
-    """The video. Raises VideoNotFoundError."""
-    video = session.get(VideoRow, video_id)
-    if video is None:
+def get(session: Session, caller: Caller, video_id: str, *, lock: bool = False) -> VideoRow:
+    """The video; with `lock`, ours until the end of the transaction. Raises VideoNotFoundError."""
+    video = session.get(VideoRow, video_id, with_for_update=True if lock else None)
+    if video is None or video.tenant != caller.tenant:
         raise VideoNotFoundError(video_id)
     return video
 
 
 def list_page(
     session: Session,
+    caller: Caller,
     *,
     state: VideoState | None = None,
     cursor: str | None = None,
@@ -65,18 +65,16 @@ def list_page(
     statement = select(VideoRow)
     if state is not None:
         statement = statement.where(VideoRow.state == state)
-    rows, next_cursor = paging.fetch_page(session, statement, VideoRow, cursor=cursor, limit=limit)
+    rows, next_cursor = paging.fetch_page(session, caller, statement, VideoRow, cursor=cursor, limit=limit)
     return Page[Video](items=tuple(to_resource(row) for row in rows), next_cursor=next_cursor)
 
 
-def remove(session: Session, video_id: str) -> tuple[str, ...]:
+def remove(session: Session, caller: Caller, video_id: str) -> tuple[str, ...]:
     """Delete a video, its ended jobs and their bundles; the object prefixes to delete before this is committed.
 
     Raises: VideoNotFoundError; VideoInUseError where a job has not ended.
     """
-    video = session.get(VideoRow, video_id, with_for_update=True)
-    if video is None:
-        raise VideoNotFoundError(video_id)
+    get(session, caller, video_id, lock=True)
     jobs = session.scalars(select(JobRow).where(JobRow.video_id == video_id)).all()
     active = tuple(job.id for job in jobs if job.state not in TERMINAL_JOB_STATES)
     if active:

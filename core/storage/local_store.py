@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import ObjectNotFoundError, ObjectStoreUnavailableError
-from core.storage.stored_objects import READ_BLOCK_BYTES, ObjectInfo, checked_key, checked_prefix, content_type_of
+from core.storage.stored_objects import ObjectInfo, checked_key, checked_prefix, content_type_of
 
 PARTIAL_PREFIX = "partial-"
 ABANDONED_AFTER_SECONDS = 3600.0
@@ -61,22 +61,16 @@ class LocalObjectStore:
         etag = f"{status.st_size:x}-{status.st_mtime_ns:x}-{status.st_ino:x}"
         return ObjectInfo(byte_count=status.st_size, etag=etag, content_type=content_type_of(key))
 
-    def read_range(self, key: str, first: int, last: int) -> Iterator[bytes]:
+    def read(self, key: str) -> bytes:
         """See ObjectStore."""
-        try:
-            file = self._path(key).open("rb")
-        except (FileNotFoundError, NotADirectoryError):
-            raise ObjectNotFoundError(key) from None
+        return self.local_path(key).read_bytes()
 
-        def blocks() -> Iterator[bytes]:
-            with file:
-                file.seek(first)
-                left = last - first + 1
-                while left > 0 and (block := file.read(min(READ_BLOCK_BYTES, left))):
-                    left -= len(block)
-                    yield block
-
-        return blocks()
+    def local_path(self, key: str) -> Path:
+        """See ObjectStore."""
+        path = self._path(key)
+        if not path.is_file():
+            raise ObjectNotFoundError(key)
+        return path
 
     def list_prefix(self, prefix: str) -> list[str]:
         """See ObjectStore."""

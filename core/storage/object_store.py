@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -31,10 +30,13 @@ class ObjectStore(Protocol):
     def stat(self, key: str) -> ObjectInfo | None:
         """Size and ETag of an object, or None where there is none."""
 
-    def read_range(self, key: str, first: int, last: int) -> Iterator[bytes]:
-        """Bytes `first` to `last`, both included and both within the object, in blocks; memory use is flat.
+    def read(self, key: str) -> bytes:
+        """All bytes of a small object. Raises ObjectNotFoundError."""
 
-        Raises ObjectNotFoundError at once, not at the first block.
+    def local_path(self, key: str) -> Path | None:
+        """Where the object lies as a file of this machine, to be read alone; None where the store is no folder.
+
+        Raises ObjectNotFoundError.
         """
 
     def list_prefix(self, prefix: str) -> list[str]:

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.errors import ObjectNotFoundError, ObjectStoreUnavailableError
 from core.settings import Settings
-from core.storage.stored_objects import READ_BLOCK_BYTES, ObjectInfo, checked_key, checked_prefix, content_type_of
+from core.storage.stored_objects import ObjectInfo, checked_key, checked_prefix, content_type_of
 
 MULTIPART_PART_BYTES = 16 * 2**20
 """At most 10,000 parts make an object, so this allows 160 GB; four threads hold 64 MiB."""
@@ -71,17 +71,16 @@ class S3ObjectStore:
             byte_count=answer["ContentLength"], etag=answer["ETag"].strip('"'), content_type=answer["ContentType"]
         )
 
-    def read_range(self, key: str, first: int, last: int) -> Iterator[bytes]:
+    def read(self, key: str) -> bytes:
         """See ObjectStore."""
         with _named_errors(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=checked_key(key), Range=f"bytes={first}-{last}")
-        body = answer["Body"]
+            content: bytes = self._client.get_object(Bucket=self._bucket, Key=checked_key(key))["Body"].read()
+            return content
 
-        def blocks() -> Iterator[bytes]:
-            with body, _named_errors(key):
-                yield from body.iter_chunks(READ_BLOCK_BYTES)
-
-        return blocks()
+    def local_path(self, key: str) -> Path | None:
+        """See ObjectStore. A bucket has none."""
+        checked_key(key)
+        return None
 
     def list_prefix(self, prefix: str) -> list[str]:
         """See ObjectStore."""

@@ -12,12 +12,11 @@ from pathlib import PurePosixPath
 
 from core.errors import InvalidObjectKeyError
 
-READ_BLOCK_BYTES = 256 * 1024
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _CONTENT_TYPES = {
     ".json": "application/json",
+    ".m3u8": "application/vnd.apple.mpegurl",
     ".mp4": "video/mp4",
-    ".png": "image/png",
 }
 
 

@@ -14,6 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table('api_keys',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('secret_sha256', sa.String(length=64), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -22,8 +23,24 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_api_keys')),
     sa.UniqueConstraint('secret_sha256', name=op.f('uq_api_keys_secret_sha256'))
     )
+    with op.batch_alter_table('api_keys', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_api_keys_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
+
+    op.create_table('idempotency_keys',
+    sa.Column('tenant', sa.String(length=32), nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('fingerprint', sa.String(length=64), nullable=False),
+    sa.Column('status', sa.Integer(), nullable=False),
+    sa.Column('resource_id', sa.String(length=32), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'key', name=op.f('pk_idempotency_keys'))
+    )
+    with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_idempotency_keys_created_at'), ['created_at'], unique=False)
+
     op.create_table('videos',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('file_name', sa.Text(), nullable=False),
     sa.Column('byte_count', sa.BigInteger(), nullable=False),
@@ -31,22 +48,27 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('source', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('refusal', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('probe_version', sa.Integer(), nullable=True),
+    sa.Column('probe_prefix', sa.Text(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_videos'))
     )
     with op.batch_alter_table('videos', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_videos_created_at_id'), ['created_at', 'id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_videos_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
 
     op.create_table('jobs',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('video_id', sa.String(length=32), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('preset', sa.Text(), nullable=False),
     sa.Column('settings', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('probe_prefix', sa.Text(), nullable=True),
     sa.Column('cancel_requested', sa.Boolean(), nullable=False),
     sa.Column('failure', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('swept_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('stage', sa.String(length=32), nullable=True),
     sa.Column('progress', sa.Double(), nullable=False),
     sa.Column('stage_done', sa.BigInteger(), nullable=True),
@@ -61,8 +83,9 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_jobs'))
     )
     with op.batch_alter_table('jobs', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_jobs_created_at_id'), ['created_at', 'id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_jobs_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_video_id'), ['video_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_jobs_swept_at_finished_at'), ['swept_at', 'finished_at'], unique=False)
 
     op.create_table('bundles',
     sa.Column('job_id', sa.String(length=32), nullable=False),
@@ -91,13 +114,15 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['job_id'], ['jobs.id'], name=op.f('fk_events_job_id_jobs'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('job_id', 'number', name=op.f('pk_events'))
     )
-    op.create_table('tasks',
+    op.create_table('parts',
     sa.Column('id', sa.String(length=32), nullable=False),
     sa.Column('kind', sa.String(length=32), nullable=False),
     sa.Column('queue', sa.String(length=32), nullable=False),
     sa.Column('video_id', sa.String(length=32), nullable=False),
     sa.Column('job_id', sa.String(length=32), nullable=True),
-    sa.Column('network_number', sa.Integer(), nullable=True),
+    sa.Column('training_number', sa.Integer(), nullable=True),
+    sa.Column('needs', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('makes', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
@@ -114,35 +139,43 @@ def upgrade() -> None:
     sa.Column('stage_unit', sa.String(length=32), nullable=True),
     sa.Column('progressed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('speed', sa.Double(), nullable=True),
-    sa.ForeignKeyConstraint(['job_id'], ['jobs.id'], name=op.f('fk_tasks_job_id_jobs'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['video_id'], ['videos.id'], name=op.f('fk_tasks_video_id_videos'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_tasks'))
+    sa.ForeignKeyConstraint(['job_id'], ['jobs.id'], name=op.f('fk_parts_job_id_jobs'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['video_id'], ['videos.id'], name=op.f('fk_parts_video_id_videos'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_parts'))
     )
-    with op.batch_alter_table('tasks', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_tasks_job_id'), ['job_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_tasks_state_lease_expires_at'), ['state', 'lease_expires_at'], unique=False)
-        batch_op.create_index(batch_op.f('ix_tasks_state_queue'), ['state', 'queue'], unique=False)
-        batch_op.create_index(batch_op.f('ix_tasks_video_id'), ['video_id'], unique=False)
+    with op.batch_alter_table('parts', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_parts_job_id'), ['job_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_parts_state_lease_expires_at'), ['state', 'lease_expires_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_parts_state_queue'), ['state', 'queue'], unique=False)
+        batch_op.create_index(batch_op.f('ix_parts_video_id'), ['video_id'], unique=False)
 
 
 
 def downgrade() -> None:
-    with op.batch_alter_table('tasks', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_tasks_video_id'))
-        batch_op.drop_index(batch_op.f('ix_tasks_state_queue'))
-        batch_op.drop_index(batch_op.f('ix_tasks_state_lease_expires_at'))
-        batch_op.drop_index(batch_op.f('ix_tasks_job_id'))
+    with op.batch_alter_table('parts', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_parts_video_id'))
+        batch_op.drop_index(batch_op.f('ix_parts_state_queue'))
+        batch_op.drop_index(batch_op.f('ix_parts_state_lease_expires_at'))
+        batch_op.drop_index(batch_op.f('ix_parts_job_id'))
 
-    op.drop_table('tasks')
+    op.drop_table('parts')
     op.drop_table('events')
     op.drop_table('bundles')
     with op.batch_alter_table('jobs', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_jobs_swept_at_finished_at'))
         batch_op.drop_index(batch_op.f('ix_jobs_video_id'))
-        batch_op.drop_index(batch_op.f('ix_jobs_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_jobs_tenant_created_at_id'))
 
     op.drop_table('jobs')
     with op.batch_alter_table('videos', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_videos_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_videos_tenant_created_at_id'))
 
     op.drop_table('videos')
+    with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_idempotency_keys_created_at'))
+
+    op.drop_table('idempotency_keys')
+    with op.batch_alter_table('api_keys', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_api_keys_tenant_created_at_id'))
+
     op.drop_table('api_keys')

@@ -26,7 +26,7 @@ from stdo.bundle.segments import (
     frames_of_segment,
     segment_of_frame,
 )
-from stdo.errors import MalformedPatchIndexError, StdoError
+from stdo.errors import MalformedPatchIndexError, MissingFileError, StdoError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +125,19 @@ class Bundle:
     def verify(self) -> Iterator[FileCheck]:
         """Check every file of the bundle anew, one by one: its bytes, and that tables and patch index can be followed.
 
-        Whether the stream can be decoded and the networks run is not looked at.
+        Reports may be left out of a copy: one that isn't there isn't told. Whether the stream can be decoded and the
+        networks run is not looked at.
         """
         self._verified.clear()
         self.__dict__.pop("segments", None)
+        needed = self.manifest.delivered_files()
         for file in self.manifest.all_files():
             try:
                 self.path(file)
                 self._verify_content(file)
             except StdoError as error:
-                yield FileCheck(file=file, problem=str(error))
+                if file in needed or not isinstance(error, MissingFileError):
+                    yield FileCheck(file=file, problem=str(error))
             else:
                 yield FileCheck(file=file, problem=None)
 

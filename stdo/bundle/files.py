@@ -18,7 +18,7 @@ import httpx
 from stdo.bundle.manifest import FileEntry
 from stdo.bundle.manifest_reader import MANIFEST_MAX_BYTES, MANIFEST_NAME
 from stdo.bundle.segments import ByteRange
-from stdo.errors import BundleNotFoundError, DamagedBundleError, TransferError
+from stdo.errors import BundleNotFoundError, DamagedBundleError, MissingFileError, TransferError
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -194,7 +194,7 @@ class HttpFiles:
             headers["Range"] = f"bytes={part.offset}-{part.end - 1}"
         with self._get(url, headers) as response:
             if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
-                raise DamagedBundleError(f"{file.path} of the bundle is not at {url}.")
+                raise MissingFileError(f"{file.path} of the bundle is not at {url}.")
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise _damaged(file)
             if part is None or response.status_code != httpx.codes.PARTIAL_CONTENT:
@@ -235,7 +235,8 @@ def _damaged(file: FileEntry) -> DamagedBundleError:
 
 
 def _unreadable(file: FileEntry, error: OSError) -> DamagedBundleError:
-    return DamagedBundleError(f"{file.path} of the bundle can't be read ({error.strerror}). Fetch the bundle again.")
+    kind = MissingFileError if isinstance(error, FileNotFoundError) else DamagedBundleError
+    return kind(f"{file.path} of the bundle can't be read ({error.strerror}). Fetch the bundle again.")
 
 
 def _whole(file: FileEntry) -> ByteRange:

@@ -1,161 +1,124 @@
-"""The commands that read a bundle, from a folder or from the URL of its manifest."""
+"""The commands that look at a bundle or copy it, from a folder or from the URL of its manifest."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from stdo.bundle.bundle import Bundle, open_bundle
-from stdo.bundle.manifest import Manifest
-from stdo.cli.bundle_tables import bytes_table, quality_table
+from stdo.bundle.bundle import Bundle, FileCheck
+from stdo.bundle.manifest_reader import MANIFEST_NAME
+from stdo.bundle.manifest_writer import strip_manifest
+from stdo.cli.bundle_place import BundleKey, BundlePlace, opened_bundle
+from stdo.cli.bundle_tables import bytes_table, described, quality_table, rows_table
 from stdo.cli.output import FAILED, UsageError, console, messages, print_json, told_errors
-from stdo.cli.progress_display import ProgressDisplay, progress_display
-from stdo.cli.service_commands import KEY_VARIABLE, URL_VARIABLE, AsJson
-from stdo.decoder.reconstruction import RestoredFrame
-from stdo.decoder.reconstruction import reconstruct as restored_frames
-from stdo.decoder.video_writer import write_mp4, write_png_frames, write_raw_yuv
-from stdo.service.connection import authorization
-
-BundlePlace = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle's folder, or the URL of its manifest.")]
-BundleKey = Annotated[
-    str | None,
-    typer.Option("--api-key", help=f"Where the URL asks for one. {KEY_VARIABLE} is sent to {URL_VARIABLE} alone."),
-]
-
-
-def reconstruct(
-    place: BundlePlace,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUTPUT",
-            help="NAME.mp4; or a folder, ending in /, for PNG frames; or - for raw yuv420p on standard output.",
-        ),
-    ],
-    frames: Annotated[
-        str | None, typer.Option(metavar="A:B", help="Only the frames from A up to, not including, B; from 0.")
-    ] = None,
-    api_key: BundleKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Restore a bundle's video: a playable MP4 with sound, PNG frames, or raw frames."""
-    with told_errors(as_json=as_json):
-        if output == "-" and (as_json or sys.stdout.isatty()):
-            raise UsageError("Raw frames need standard output for themselves: redirect it, and leave out --json.")
-        start = time.monotonic()
-        with _opened(place, api_key) as bundle, progress_display(messages(quiet=as_json)) as display:
-            chosen = _frame_range(frames, bundle.manifest.picture.frame_count)
-            count = _write(bundle, chosen, output, display, is_part=frames is not None)
-        if as_json:
-            print_json({"output": output, "frames": count, "seconds": round(time.monotonic() - start, 3)})
-
-
-def verify(place: BundlePlace, api_key: BundleKey = None, as_json: AsJson = False) -> None:
-    """Check the hash of every file of a bundle."""
-    with told_errors(as_json=as_json), _opened(place, api_key) as bundle:
-        files, damaged = [], 0
-        for check in bundle.verify():
-            files.append({"path": check.file.path, "byte_count": check.file.byte_count, "problem": check.problem})
-            damaged += check.problem is not None
-            if not as_json:
-                mark = "[green]ok[/]     " if check.problem is None else "[bold red]damaged[/]"
-                console().print(f"{mark} {check.file.path}", soft_wrap=True)
-                if check.problem is not None:
-                    console().print(f"        {check.problem}", markup=False, soft_wrap=True)
-        if as_json:
-            print_json({"ok": not damaged, "files": files})
-        elif not damaged:
-            console().print(f"All {len(files)} files are as the manifest promises.")
-        if damaged:
-            raise typer.Exit(FAILED)
+from stdo.cli.progress_display import progress_display
+from stdo.cli.service_commands import AsJson
+from stdo.decoder.inspection import Finding, inspect_bundle
 
 
 def info(place: BundlePlace, api_key: BundleKey = None, as_json: AsJson = False) -> None:
     """Show what a bundle holds, weighs, and is worth; with --json, its manifest and byte counts."""
-    with told_errors(as_json=as_json), _opened(place, api_key) as bundle:
+    with told_errors(as_json=as_json), opened_bundle(place, api_key) as bundle:
         manifest, byte_counts = bundle.manifest, bundle.manifest.byte_counts(len(bundle.manifest_bytes))
         if as_json:
             print_json({"bytes": byte_counts, "manifest": manifest.model_dump(mode="json")})
             return
-        table = Table(box=None, show_header=False)
-        for name, value in _described(manifest).items():
-            # As text: a manifest may hold what rich would take for markup.
-            table.add_row(name, Text(value))
-        for part in (table, "", bytes_table(manifest, byte_counts), "", quality_table(manifest.quality)):
-            console().print(part)
+        tables = [rows_table(described(manifest)), bytes_table(manifest, byte_counts)]
+        if manifest.quality is not None:
+            tables.append(quality_table(manifest.quality))
+        for table in tables:
+            console().print(table, "")
 
 
-@contextmanager
-def _opened(place: str, api_key: str | None) -> Iterator[Bundle]:
-    with (
-        httpx.Client(timeout=30.0, headers=authorization(_key_for(place, api_key))) as http,
-        open_bundle(place, http=http) as bundle,
-    ):
-        yield bundle
+def verify(
+    place: BundlePlace,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Open every network and decode every frame, too: are they what the manifest says?"),
+    ] = False,
+    api_key: BundleKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the hash of every file of a bundle. Reports that a copy doesn't have are not missed."""
+    with told_errors(as_json=as_json), opened_bundle(place, api_key) as bundle:
+        checks = _checked_files(bundle, as_json=as_json)
+        damaged = any(check.problem for check in checks)
+        findings = _inspected(bundle, as_json=as_json) if deep and not damaged else []
+        if as_json:
+            print_json(_as_json(checks, findings))
+        elif not damaged:
+            console().print(f"All {len(checks)} files are as the manifest promises.")
+            if deep and not findings:
+                console().print("So are the networks and every frame.")
+        if damaged or findings:
+            raise typer.Exit(FAILED)
 
 
-def _key_for(place: str, api_key: str | None) -> str | None:
-    """The key from the environment belongs to one service: bundles of other places must not learn it."""
-    service = os.environ.get(URL_VARIABLE)
-    if api_key is None and service and place.startswith(f"{service.rstrip('/')}/"):
-        return os.environ.get(KEY_VARIABLE)
-    return api_key
+def strip(
+    place: BundlePlace,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to; a new folder.")],
+    api_key: BundleKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy what viewers need of a bundle: without source, quality figures and settings."""
+    with told_errors(as_json=as_json), opened_bundle(place, api_key) as bundle:
+        try:
+            byte_count = _copy(bundle, output, quiet=as_json)
+        except OSError as error:
+            raise UsageError(f"{output} can't be used: {error.strerror}. Choose another folder.") from error
+        if as_json:
+            print_json({"folder": str(output), "bytes": byte_count})
+        else:
+            console().print(f"The copy is in {output}, {byte_count:,} bytes.", markup=False)
 
 
-def _frame_range(text: str | None, frame_count: int) -> range:
-    first, colon, end = ("", ":", "") if text is None else text.strip().partition(":")
-    if not colon or not all(part.isdecimal() for part in (first, end) if part):
-        raise UsageError(f"--frames {text}: write A:B, two frame numbers, as in 0:100; either may be left out.")
-    return range(int(first or 0), int(end or frame_count))
+def _checked_files(bundle: Bundle, *, as_json: bool) -> list[FileCheck]:
+    checks = []
+    for check in bundle.verify():
+        checks.append(check)
+        if not as_json:
+            mark = "[green]ok[/]     " if check.problem is None else "[bold red]damaged[/]"
+            console().print(f"{mark} {check.file.path}", soft_wrap=True)
+            if check.problem is not None:
+                console().print(f"        {check.problem}", markup=False, soft_wrap=True)
+    return checks
 
 
-def _write(bundle: Bundle, chosen: range, output: str, display: ProgressDisplay, *, is_part: bool) -> int:
-    picture = bundle.manifest.picture
-    frames = _shown(restored_frames(bundle, frames=chosen), len(chosen), display)
-    if output == "-":
-        return write_raw_yuv(frames, sys.stdout.buffer)
-    path = Path(output)
-    if output.endswith(("/", os.sep)) or path.is_dir():
-        return write_png_frames(frames, path, first_number=chosen.start)
-    if path.suffix.lower() != ".mp4":
-        raise UsageError(f"{output}: give a name that ends in .mp4, a folder that ends in /, or - for raw frames.")
-    return write_mp4(frames, path, picture=picture, base_stream=bundle.path(bundle.manifest.base_stream), part=is_part)
+def _inspected(bundle: Bundle, *, as_json: bool) -> list[Finding]:
+    total = bundle.manifest.picture.frame_count
+    with progress_display(messages(quiet=as_json)) as display:
+        findings = list(inspect_bundle(bundle, lambda done: display.row("Decode the frames", done, total, "frames")))
+    if not as_json:
+        for finding in findings:
+            console().print(f"[bold red]wrong[/]   {finding.part}", soft_wrap=True)
+            console().print(f"        {finding.problem}", markup=False, soft_wrap=True)
+    return findings
 
 
-def _shown(frames: Iterable[RestoredFrame], total: int, display: ProgressDisplay) -> Iterator[RestoredFrame]:
-    display.step("Restore", 0, total, "frames")
-    for number, frame in enumerate(frames, start=1):
-        yield frame
-        display.step("Restore", number, total, "frames")
-
-
-def _described(manifest: Manifest) -> dict[str, str]:
-    picture, grid, source = manifest.picture, manifest.patch_grid, manifest.source
-    rate = picture.average_frame_rate
-    network = manifest.networks[0]
-    size = f"{picture.display_width}x{picture.display_height}"
-    varying = ", variable frame rate" if picture.variable_frame_rate else ""
+def _as_json(checks: list[FileCheck], findings: list[Finding]) -> dict[str, object]:
+    files = [
+        {"path": check.file.path, "byte_count": check.file.byte_count, "problem": check.problem} for check in checks
+    ]
     return {
-        "bundle": f"{manifest.bundle_id}, format {manifest.format_version}, {manifest.created_at:%Y-%m-%d %H:%M %Z}",
-        "source": f"{source.video_codec} {source.pixel_format} in {source.container}, {source.byte_count:,} bytes",
-        "normalised": ", ".join(one.code for one in source.input_normalisations) or "nothing",
-        "picture": f"{size}, {picture.frame_count} frames at {rate.numerator / rate.denominator:.3f}/s{varying}",
-        "stream": f"{manifest.base_stream.codec} {picture.base_width}x{picture.base_height} (x{picture.scale}), "
-        f"sound: {manifest.base_stream.audio_codec or 'none'}",
-        "networks": f"{len(manifest.networks)} {network.architecture}, {network.channels}, {network.precision}, "
-        f"{network.parameter_count:,} parameters each",
-        "patches": f"{grid.columns}x{grid.rows} of {grid.patch_width}x{grid.patch_height}, halo {grid.halo}",
-        "method": f"{manifest.provenance.method}, trained on {manifest.provenance.device}",
+        "ok": not findings and all(check.problem is None for check in checks),
+        "files": files,
+        "findings": [{"part": finding.part, "problem": finding.problem} for finding in findings],
     }
+
+
+def _copy(bundle: Bundle, folder: Path, *, quiet: bool) -> int:
+    """Copy the files, the manifest last; how many bytes there are."""
+    files, manifest = bundle.manifest.delivered_files(), strip_manifest(bundle.manifest)
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} isn't empty. Choose a new folder.")
+    with progress_display(messages(quiet=quiet)) as display:
+        for number, file in enumerate(files, start=1):
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path(file), target)
+            display.row("Copy", number, len(files), "files")
+    (folder / MANIFEST_NAME).write_bytes(manifest)
+    return len(manifest) + sum(file.byte_count for file in files)

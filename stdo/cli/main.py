@@ -1,4 +1,4 @@
-"""The command `stdo`: talk to the service, and restore bundles. Each command is in one of two modules."""
+"""The command `stdo`: talk to the service, and restore bundles. Each command is in one of three modules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stdo.cli import bundle_commands as _cli_bundle
-from stdo.cli import service_commands as _cli_service
+from stdo.cli import bundle_commands, restore_commands, service_commands
+from stdo.cli.output import claim_standard_output
 
 EXIT_CODES = """
 Results go to standard output, progress and errors to standard error. --json makes both readable for programs.
@@ -31,15 +31,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    _cli_service.encode,
-    _cli_service.jobs,
-    _cli_service.status,
-    _cli_service.cancel,
-    _cli_service.presets,
-    _cli_service.fetch,
-    _cli_bundle.reconstruct,
-    _cli_bundle.verify,
-    _cli_bundle.info,
+    service_commands.encode,
+    service_commands.jobs,
+    service_commands.status,
+    service_commands.cancel,
+    service_commands.presets,
+    service_commands.fetch,
+    restore_commands.reconstruct,
+    restore_commands.heatmap,
+    bundle_commands.info,
+    bundle_commands.verify,
+    bundle_commands.strip,
 ):
     app.command()(command)
 
@@ -61,4 +63,5 @@ def common(
 
 def main() -> None:
     """The entry point."""
+    claim_standard_output()
     app(prog_name="stdo")

@@ -32,6 +32,7 @@ _CODES: dict[type[StdoError], int] = {
     api_errors.InvalidServiceUrlError: WRONG_USAGE,
     api_errors.UnreadableFileError: WRONG_USAGE,
     api_errors.BundleFolderError: WRONG_USAGE,
+    api_errors.NothingAnswersError: SERVICE_FAILED,
     api_errors.ServiceUnreachableError: SERVICE_FAILED,
     api_errors.UnexpectedAnswerError: SERVICE_FAILED,
     errors.BundleNotFoundError: WRONG_USAGE,
@@ -43,6 +44,16 @@ _CODES: dict[type[StdoError], int] = {
 
 class UsageError(StdoError):
     """The command line asks for something that can't be."""
+
+
+def claim_standard_output() -> None:
+    """Keep standard output for what the command itself writes: whatever a native library prints there goes to standard
+    error, and never into the middle of a video or of JSON."""
+    before = sys.stdout
+    before.flush()
+    own = os.dup(before.fileno())
+    os.dup2(sys.stderr.fileno(), before.fileno())
+    sys.stdout = open(own, "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115, PTH123 - to the end.
 
 
 def console() -> Console:

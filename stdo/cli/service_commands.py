@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
-from stdo.cli.bundle_tables import decibel
+from stdo.cli.bundle_tables import decibel, rows_table
 from stdo.cli.output import FAILED, UsageError, console, messages, print_json, told_errors
 from stdo.cli.progress_display import STAGE_TITLES, format_seconds, progress_display, show_job, show_transfer
 from stdo.cli.settings_arguments import build_settings
@@ -48,7 +47,7 @@ def encode(
         Path | None, typer.Option("--settings", metavar="FILE.json", help="Settings to change, as a JSON object.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="stdo, jstdo, nas or awdnn.")] = None,
-    scale: Annotated[int | None, typer.Option(help="2, 3 or 4.")] = None,
+    scale: Annotated[int | None, typer.Option(help="1, 2, 3 or 4.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the job until it has ended.")] = True,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -135,14 +134,19 @@ def fetch(
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Where to; by default a folder named as the job."),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Quality reports and error maps, too, which no decoder needs.")
+    ] = False,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a job's bundle and check every hash. What is there already is not fetched again."""
+    """Download what a decoder needs of a job's bundle, and check every hash. What is there already is not fetched
+    again."""
     with told_errors(as_json=as_json):
         service, job_id = _with_service(url, job, "JOB")
         with Client(service, api_key=api_key) as client, progress_display(messages(quiet=as_json)) as display:
-            folder = client.fetch(job_id, output or Path(job_id), on_progress=show_transfer(display, "Fetch"))
+            shown = show_transfer(display, "Fetch")
+            folder = client.fetch(job_id, output or Path(job_id), reports=everything, on_progress=shown)
         if as_json:
             print_json({"job": job_id, "folder": str(folder)})
         else:
@@ -171,10 +175,7 @@ def _show(job: Job, *, as_json: bool) -> None:
     if as_json:
         print_json(job.model_dump(mode="json"))
         return
-    table = Table(box=None, show_header=False)
-    for name, value in _described(job).items():
-        table.add_row(name, Text(value))
-    console().print(table)
+    console().print(rows_table(_described(job)))
 
 
 def _described(job: Job) -> dict[str, str]:

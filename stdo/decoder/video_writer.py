@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.h273 import colour_codes
 from stdo.bundle.manifest import Picture
-from stdo.decoder.colour import colour_codes
 from stdo.decoder.frames import Plane, YuvFrame
 from stdo.decoder.png import png_bytes
 from stdo.decoder.restored_frame import RestoredFrame
@@ -156,7 +156,7 @@ def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, c
     context.codec_tag = encoder.codec_tag
     context.flags |= _FRAME_DURATION_FLAG
     context.time_base = time_base
-    context.color_range = ColorRange.JPEG if codes.full_range else ColorRange.MPEG
+    context.color_range = ColorRange.JPEG if codes.is_full_range else ColorRange.MPEG
     context.colorspace, context.color_primaries, context.color_trc = codes.matrix, codes.primaries, codes.transfer
     context.options = {**encoder.options, **({"crf": str(crf)} if crf else encoder.lossless)}
     if picture.variable_frame_rate:

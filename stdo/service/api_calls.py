@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
-from stdo.service.api_errors import (
-    ApiError,
-    EventStreamUnavailableError,
-    InvalidServiceUrlError,
-    ServiceUnreachableError,
-    UnexpectedAnswerError,
-)
-from stdo.service.resources import Job, JobState, Page, Preset, Problem, Video, VideoState
+from stdo.service.answers import event_stream as event_stream_of
+from stdo.service.answers import file_answer, model_of, nothing, unless_error
+from stdo.service.api_errors import InvalidServiceUrlError
+from stdo.service.resources import Job, JobState, Page, Preset, Video, VideoState
 
 Answer = TypeVar("Answer")
-Model = TypeVar("Model", bound=BaseModel)
 
 _PAGE_SIZE = 50
-_NO_STREAM_STATUSES = frozenset({405, 406, 501})
-_UPLOAD_TIMEOUT = httpx.Timeout(600.0, connect=10.0)
-"""After the last byte the service may still have to hand the video on to its store."""
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+_SHORTEST_UPLOAD_ANSWER_SECONDS = 600.0
+_SLOWEST_STORE_BYTES_PER_SECOND = 1e6
+"""After the last byte the service hands the video on to its store, and answers only then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,176 +49,112 @@ class Call(Generic[Answer]):
             json=self.json_body,
             data=self.form,
             files={"file": self.upload} if self.upload else None,
-            timeout=_UPLOAD_TIMEOUT if self.upload else http.timeout,
+            timeout=_upload_timeout(self.upload[1], http.timeout) if self.upload else http.timeout,
         )
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the service does what is asked once, however often the call is sent."""
+        return _IDEMPOTENCY_KEY in self.headers
 
 
 def upload_video(file_name: str, file: IO[bytes]) -> Call[Video]:
     """POST /v1/videos"""
-    return Call(method="POST", path="/v1/videos", upload=(file_name, file), read=_model(Video))
+    return _post("/v1/videos", upload=(file_name, file), read=model_of(Video))
 
 
 def encode(file_name: str, file: IO[bytes], preset: str | None, settings: Mapping[str, Any]) -> Call[Job]:
     """POST /v1/jobs: upload and job in one."""
     form = {"settings": json.dumps(settings)} | ({"preset": preset} if preset else {})
-    return Call(method="POST", path="/v1/jobs", form=form, upload=(file_name, file), read=_model(Job))
+    return _post("/v1/jobs", form=form, upload=(file_name, file), read=model_of(Job))
 
 
 def create_job(video_id: str, preset: str | None, settings: Mapping[str, Any]) -> Call[Job]:
     """POST /v1/videos/{id}/jobs"""
     body = {"settings": dict(settings)} | ({"preset": preset} if preset else {})
-    return Call(method="POST", path=f"/v1/videos/{_segment(video_id)}/jobs", json_body=body, read=_model(Job))
+    return _post(f"/v1/videos/{_segment(video_id)}/jobs", json_body=body, read=model_of(Job))
 
 
 def get_job(job_id: str) -> Call[Job]:
     """GET /v1/jobs/{id}"""
-    return Call(method="GET", path=_job_path(job_id), read=_model(Job))
+    return Call(method="GET", path=_job_path(job_id), read=model_of(Job))
 
 
 def poll_job(job_id: str, etag: str | None) -> Call[httpx.Response]:
     """GET /v1/jobs/{id}, or 304 where nothing changed since `etag`. The answer is left unread for its headers."""
     headers = {"If-None-Match": etag} if etag else {}
-    return Call(method="GET", path=_job_path(job_id), headers=headers, read=_unless_error)
+    return Call(method="GET", path=_job_path(job_id), headers=headers, read=unless_error)
 
 
 def list_jobs(state: JobState | None, video_id: str | None, cursor: str | None) -> Call[Page[Job]]:
     """GET /v1/jobs"""
     query = _query(state=state, video_id=video_id, limit=_PAGE_SIZE, cursor=cursor)
-    return Call(method="GET", path="/v1/jobs", query=query, read=_model(Page[Job]))
+    return Call(method="GET", path="/v1/jobs", query=query, read=model_of(Page[Job]))
 
 
 def cancel_job(job_id: str) -> Call[Job]:
     """POST /v1/jobs/{id}/cancel"""
-    return Call(method="POST", path=f"{_job_path(job_id)}/cancel", read=_model(Job))
+    return _post(f"{_job_path(job_id)}/cancel", read=model_of(Job))
 
 
 def delete_job(job_id: str) -> Call[None]:
     """DELETE /v1/jobs/{id}"""
-    return Call(method="DELETE", path=_job_path(job_id), read=_nothing)
+    return Call(method="DELETE", path=_job_path(job_id), read=nothing)
 
 
 def get_video(video_id: str) -> Call[Video]:
     """GET /v1/videos/{id}"""
-    return Call(method="GET", path=f"/v1/videos/{_segment(video_id)}", read=_model(Video))
+    return Call(method="GET", path=f"/v1/videos/{_segment(video_id)}", read=model_of(Video))
 
 
 def list_videos(state: VideoState | None, cursor: str | None) -> Call[Page[Video]]:
     """GET /v1/videos"""
     query = _query(state=state, limit=_PAGE_SIZE, cursor=cursor)
-    return Call(method="GET", path="/v1/videos", query=query, read=_model(Page[Video]))
+    return Call(method="GET", path="/v1/videos", query=query, read=model_of(Page[Video]))
 
 
 def delete_video(video_id: str) -> Call[None]:
     """DELETE /v1/videos/{id}"""
-    return Call(method="DELETE", path=f"/v1/videos/{_segment(video_id)}", read=_nothing)
+    return Call(method="DELETE", path=f"/v1/videos/{_segment(video_id)}", read=nothing)
 
 
 def list_presets() -> Call[Page[Preset]]:
     """GET /v1/presets"""
-    return Call(method="GET", path="/v1/presets", read=_model(Page[Preset]))
+    return Call(method="GET", path="/v1/presets", read=model_of(Page[Preset]))
 
 
 def event_stream(job_id: str, last_event_id: int) -> Call[httpx.Response]:
     """GET /v1/jobs/{id}/events, from the event after `last_event_id` on. The answer is a stream, or an error."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store", "Last-Event-ID": str(last_event_id)}
-    return Call(method="GET", path=f"{_job_path(job_id)}/events", headers=headers, read=_event_stream)
+    return Call(method="GET", path=f"{_job_path(job_id)}/events", headers=headers, read=event_stream_of)
 
 
-def bundle_file(job_id: str, path: str) -> Call[httpx.Response]:
+@dataclass(frozen=True, kw_only=True)
+class FileRest:
+    """The part of a file that is still to come, of the very file that the part before it belongs to."""
+
+    offset: int
+    etag: str
+    """A strong one."""
+
+
+def bundle_file(job_id: str, path: str, rest: FileRest | None = None) -> Call[httpx.Response]:
     """GET /v1/jobs/{id}/bundle/{path}: the bytes as they are, so that sizes and hashes can be compared."""
-    url = f"{_job_path(job_id)}/bundle/{quote(path)}"
-    return Call(method="GET", path=url, headers={"Accept-Encoding": "identity"}, read=_unless_error)
+    headers = {"Accept-Encoding": "identity"}
+    if rest is not None:
+        headers |= {"Range": f"bytes={rest.offset}-", "If-Range": rest.etag}
+    return Call(method="GET", path=f"{_job_path(job_id)}/bundle/{quote(path)}", headers=headers, read=file_answer)
 
 
-def retry_after_seconds(response: httpx.Response, default_seconds: float) -> float:
-    """The pause that the service asks for (it always says seconds, not a date), at most a minute."""
-    try:
-        return min(max(float(response.headers["Retry-After"]), 0.0), 60.0)
-    except (KeyError, ValueError):
-        return default_seconds
+def _post(path: str, *, read: Callable[[httpx.Response], Answer], **body: Any) -> Call[Answer]:
+    """A call with a key of its own, the same each time it is sent: a lost answer can be asked for again."""
+    return Call(method="POST", path=path, read=read, headers={_IDEMPOTENCY_KEY: str(uuid4())}, **body)
 
 
-@contextmanager
-def named_errors(url: httpx.URL) -> Iterator[None]:
-    """Turns what httpx raises into errors that say what to do."""
-    try:
-        yield
-    except httpx.InvalidURL as error:
-        raise InvalidServiceUrlError(f"{url} is not a usable address: {error}") from error
-    except httpx.TimeoutException as error:
-        message = f"The service at {url} did not answer in time ({type(error).__name__}). It may be busy: try again."
-        raise ServiceUnreachableError(message) from error
-    except httpx.ConnectError as error:
-        message = f"Nothing answers at {url} ({error}). Is the service running, and is the address right?"
-        raise ServiceUnreachableError(message) from error
-    except (httpx.TransportError, httpx.StreamError) as error:
-        message = f"The connection to the service at {url} broke ({error or type(error).__name__}). Try again."
-        raise ServiceUnreachableError(message) from error
-    except (httpx.TooManyRedirects, httpx.DecodingError) as error:
-        raise UnexpectedAnswerError(f"What answers at {url} does not behave like the service: {error}") from error
-
-
-def raise_for_problem(response: httpx.Response) -> None:
-    """Raises ApiError for a 4xx or 5xx, UnexpectedAnswerError for a redirect that wasn't followed."""
-    if response.has_redirect_location:
-        target = response.headers.get("Location", "elsewhere")
-        raise UnexpectedAnswerError(f"{response.url} redirects to {target}: give that address as the service's URL.")
-    if response.is_error:
-        raise ApiError(_problem(response))
-
-
-def parse_job(response: httpx.Response) -> Job:
-    """The job in an answer whose status was checked before."""
-    return _parsed(response, Job.model_validate_json)
-
-
-def _problem(response: httpx.Response) -> Problem:
-    try:
-        return Problem.model_validate_json(response.content)
-    except ValidationError:
-        # Not the service itself but something before it, such as a proxy that limits the size of a request.
-        return Problem(
-            type="about:blank",
-            title=f"HTTP {response.status_code} {response.reason_phrase}".strip(),
-            status=response.status_code,
-            detail=response.text[:300].strip(),
-        )
-
-
-def _model(model: type[Model]) -> Callable[[httpx.Response], Model]:
-    return lambda response: _parsed(response, model.model_validate_json)
-
-
-def _parsed(response: httpx.Response, parse: Callable[[bytes], Answer]) -> Answer:
-    raise_for_problem(response)
-    try:
-        return parse(response.content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the answer"
-        message = (
-            f"What answers at {response.url} is no stdo service, or one of another version ({where}: {first['msg']})."
-        )
-        raise UnexpectedAnswerError(message) from error
-
-
-def _unless_error(response: httpx.Response) -> httpx.Response:
-    if response.status_code != httpx.codes.NOT_MODIFIED:
-        raise_for_problem(response)
-    return response
-
-
-def _event_stream(response: httpx.Response) -> httpx.Response:
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    nothing_more = response.status_code == httpx.codes.NO_CONTENT
-    no_stream = response.is_success and media_type != "text/event-stream" and not nothing_more
-    if no_stream or response.status_code in _NO_STREAM_STATUSES:
-        raise EventStreamUnavailableError(f"{response.url} gives no event stream (HTTP {response.status_code}).")
-    return _unless_error(response)
-
-
-def _nothing(response: httpx.Response) -> None:
-    raise_for_problem(response)
+def _upload_timeout(file: IO[bytes], usual: httpx.Timeout) -> httpx.Timeout:
+    copying_seconds = os.fstat(file.fileno()).st_size / _SLOWEST_STORE_BYTES_PER_SECOND
+    answer_seconds = max(usual.read or 0.0, _SHORTEST_UPLOAD_ANSWER_SECONDS) + copying_seconds
+    return httpx.Timeout(connect=usual.connect, read=answer_seconds, write=usual.write, pool=usual.pool)
 
 
 def _query(**values: str | int | None) -> dict[str, str | int]:

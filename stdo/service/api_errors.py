@@ -48,7 +48,11 @@ class InvalidServiceUrlError(StdoError):
 
 
 class ServiceUnreachableError(StdoError):
-    """No answer: nothing listens, the name is unknown, or the connection broke."""
+    """No answer: nothing listens, the connection broke, or what came isn't usable. Trying again may help."""
+
+
+class NothingAnswersError(ServiceUnreachableError):
+    """No connection: nothing listens there, or the name is unknown."""
 
 
 class UnexpectedAnswerError(StdoError):

@@ -16,14 +16,15 @@ from stdo.bundle.manifest import FileEntry
 from stdo.bundle.manifest_reader import MANIFEST_NAME
 from stdo.errors import StdoError
 from stdo.service import api_calls as calls
+from stdo.service.answers import named_errors
 from stdo.service.api_errors import EventStreamUnavailableError
 from stdo.service.connection import check_bundle, http_options, open_upload
-from stdo.service.download import Fetch, TransferProgress
-from stdo.service.polling import EventCursor, JobPoll, Patience
+from stdo.service.download import PARALLEL_DOWNLOADS, Fetch, TransferProgress
+from stdo.service.patience import CallAttempts, Patience
+from stdo.service.polling import EventCursor, JobPoll
 from stdo.service.resources import TERMINAL_JOB_STATES, Job, JobEvent, JobState, Preset, Video, VideoState
 
 Answer = TypeVar("Answer")
-_PARALLEL_DOWNLOADS = 4
 
 
 class AsyncClient:
@@ -149,29 +150,40 @@ class AsyncClient:
             async for job in self._polled(job_id, timeout_seconds=None):
                 yield job
 
-    async def fetch(self, job_id: str, folder: Path, *, on_progress: TransferProgress | None = None) -> Path:
+    async def fetch(
+        self, job_id: str, folder: Path, *, reports: bool = False, on_progress: TransferProgress | None = None
+    ) -> Path:
         """As Client.fetch."""
         check_bundle(await self.job(job_id))
-        async with self._stream(calls.bundle_file(job_id, MANIFEST_NAME)) as response:
-            fetch = Fetch(await response.aread(), folder, on_progress)
-        missing = await asyncio.to_thread(fetch.missing_files)
-        places = asyncio.Semaphore(_PARALLEL_DOWNLOADS)
+        fetch = Fetch(await self._manifest_bytes(job_id), folder, on_progress, reports=reports)
+        places = asyncio.Semaphore(PARALLEL_DOWNLOADS)
         try:
+            missing = await asyncio.to_thread(fetch.missing_files)
             async with asyncio.TaskGroup() as tasks:
                 for entry in missing:
                     tasks.create_task(self._download(job_id, fetch, entry, places))
-        except* StdoError as failures:
+        except BaseExceptionGroup as failures:
+            fetch.stop()
             raise failures.exceptions[0] from None
+        except BaseException:
+            fetch.stop()
+            raise
         return fetch.finish()
 
     async def _send(self, call: calls.Call[Answer]) -> Answer:
-        with calls.named_errors(self._http.base_url):
-            response = await self._http.send(call.request(self._http))
-        return call.read(response)
+        attempts = CallAttempts(call, self._patience())
+        while True:
+            try:
+                with named_errors(self._http.base_url):
+                    response = await self._http.send(call.request(self._http))
+                return call.read(response)
+            except StdoError as error:
+                pause_seconds = attempts.pause_after(error)
+            await asyncio.sleep(pause_seconds)
 
     @asynccontextmanager
     async def _stream(self, call: calls.Call[Answer]) -> AsyncIterator[Answer]:
-        with calls.named_errors(self._http.base_url):
+        with named_errors(self._http.base_url):
             response = await self._http.send(call.request(self._http), stream=True, follow_redirects=True)
             try:
                 if response.is_error:
@@ -201,18 +213,31 @@ class AsyncClient:
                 if event := cursor.take(message):
                     yield event
 
-    async def _download(self, job_id: str, fetch: Fetch, entry: FileEntry, places: asyncio.Semaphore) -> None:
+    async def _manifest_bytes(self, job_id: str) -> bytes:
         patience = self._patience()
         while True:
             try:
-                async with places, self._stream(calls.bundle_file(job_id, entry.path)) as response:
-                    with fetch.writer(entry) as writer:
-                        async for data in response.aiter_bytes():
-                            writer.write(data)
-                        return writer.finish()
+                async with self._stream(calls.bundle_file(job_id, MANIFEST_NAME)) as response:
+                    return await response.aread()
             except StdoError as error:
                 pause_seconds = patience.pause_after(error)
             await asyncio.sleep(pause_seconds)
+
+    async def _download(self, job_id: str, fetch: Fetch, entry: FileEntry, places: asyncio.Semaphore) -> None:
+        patience = self._patience()
+        async with places:
+            with fetch.writer(entry) as writer:
+                while True:
+                    try:
+                        async with self._stream(calls.bundle_file(job_id, entry.path, writer.rest)) as response:
+                            writer.begin(response)
+                            async for data in response.aiter_bytes():
+                                if writer.write(data):
+                                    patience.answered()
+                        return writer.finish()
+                    except StdoError as error:
+                        pause_seconds = patience.pause_after(error)
+                    await asyncio.sleep(pause_seconds)
 
     def _patience(self) -> Patience:
         return Patience(self._patience_seconds)

@@ -1,14 +1,13 @@
 """The service's HTTP client for programs that wait for each answer. `stdo.service.async_client` is for asyncio.
 
-What is sent and how an answer is read is in `_api_calls`, how a job is followed in `_polling`, how a bundle is written
-in `_download`. Here, and in the other client, is only the I/O.
+What is sent is in `api_calls`, how an answer is read in `answers`, what is tried again in `patience`, how a job is
+followed in `polling`, how a bundle is written in `download`. Here, and in the other client, is only the I/O.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,14 +20,16 @@ from stdo.bundle.manifest import FileEntry
 from stdo.bundle.manifest_reader import MANIFEST_NAME
 from stdo.errors import StdoError
 from stdo.service import api_calls as calls
+from stdo.service.answers import named_errors
 from stdo.service.api_errors import EventStreamUnavailableError
 from stdo.service.connection import check_bundle, http_options, open_upload
-from stdo.service.download import Fetch, TransferProgress
-from stdo.service.polling import EventCursor, JobPoll, Patience
+from stdo.service.download import PARALLEL_DOWNLOADS, Fetch, TransferProgress
+from stdo.service.patience import CallAttempts, Patience
+from stdo.service.polling import EventCursor, JobPoll
 from stdo.service.resources import TERMINAL_JOB_STATES, Job, JobEvent, JobState, Preset, Video, VideoState
+from stdo.service.threads import work_in_threads
 
 Answer = TypeVar("Answer")
-_PARALLEL_DOWNLOADS = 4
 
 
 class Client:
@@ -48,7 +49,8 @@ class Client:
             base_url: the service's address, such as `http://127.0.0.1:8000`; one with a path is fine, too.
             api_key: sent as `Authorization: Bearer` to this service alone: a redirect to a store doesn't carry it.
             timeout_seconds: for an answer to begin, or to go on.
-            patience_seconds: how long `wait`, `events` and `fetch` bear a service that is away, say while it restarts.
+            patience_seconds: how long `wait`, `events`, `fetch` and whatever sends something bear a service that is
+                away, say while it restarts. It begins anew with every byte that comes.
 
         Raises:
             InvalidServiceUrlError: the address is not http or https, or the key can't be in a header.
@@ -158,11 +160,13 @@ class Client:
         except EventStreamUnavailableError:
             yield from self._polled(job_id, timeout_seconds=None)
 
-    def fetch(self, job_id: str, folder: Path, *, on_progress: TransferProgress | None = None) -> Path:
-        """Downloads a job's bundle, checks every hash, and returns the folder.
+    def fetch(
+        self, job_id: str, folder: Path, *, reports: bool = False, on_progress: TransferProgress | None = None
+    ) -> Path:
+        """Downloads what a decoder needs of a job's bundle, checks every hash, and returns the folder.
 
-        Files that are in the folder and right are not asked for again, so an interrupted fetch goes on where it was.
-        `on_progress` is called from threads, one at a time.
+        Files that are in the folder and right are not asked for again, and a file that breaks off goes on where it
+        broke. `reports` takes quality reports and error maps, too. `on_progress` is called from threads, one at a time.
 
         Raises:
             NoBundleError: the job has none (yet).
@@ -170,28 +174,30 @@ class Client:
             DownloadMismatchError: a file isn't what the manifest promises.
         """
         check_bundle(self.job(job_id))
-        with self._stream(calls.bundle_file(job_id, MANIFEST_NAME)) as response:
-            fetch = Fetch(response.read(), folder, on_progress)
-        missing = fetch.missing_files()
-        with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as threads:
-            try:
-                for download in as_completed([threads.submit(self._download, job_id, fetch, one) for one in missing]):
-                    download.result()
-            except BaseException:
-                fetch.stop()
-                threads.shutdown(cancel_futures=True)
-                raise
+        fetch = Fetch(self._manifest_bytes(job_id), folder, on_progress, reports=reports)
+        try:
+            missing = fetch.missing_files()
+            work_in_threads(lambda one: self._download(job_id, fetch, one), missing, thread_count=PARALLEL_DOWNLOADS)
+        except BaseException:
+            fetch.stop()
+            raise
         return fetch.finish()
 
     def _send(self, call: calls.Call[Answer]) -> Answer:
-        with calls.named_errors(self._http.base_url):
-            response = self._http.send(call.request(self._http))
-        return call.read(response)
+        attempts = CallAttempts(call, self._patience())
+        while True:
+            try:
+                with named_errors(self._http.base_url):
+                    response = self._http.send(call.request(self._http))
+                return call.read(response)
+            except StdoError as error:
+                pause_seconds = attempts.pause_after(error)
+            time.sleep(pause_seconds)
 
     @contextmanager
     def _stream(self, call: calls.Call[Answer]) -> Iterator[Answer]:
         """An answer whose body is still to be read. Redirects are followed; httpx keeps the key from other hosts."""
-        with calls.named_errors(self._http.base_url):
+        with named_errors(self._http.base_url):
             response = self._http.send(call.request(self._http), stream=True, follow_redirects=True)
             try:
                 if response.is_error:
@@ -221,16 +227,29 @@ class Client:
                 if event := cursor.take(message):
                     yield event
 
-    def _download(self, job_id: str, fetch: Fetch, entry: FileEntry) -> None:
+    def _manifest_bytes(self, job_id: str) -> bytes:
         patience = self._patience()
         while True:
             try:
-                with self._stream(calls.bundle_file(job_id, entry.path)) as response, fetch.writer(entry) as writer:
-                    for data in response.iter_bytes():
-                        writer.write(data)
-                    return writer.finish()
+                with self._stream(calls.bundle_file(job_id, MANIFEST_NAME)) as response:
+                    return response.read()
             except StdoError as error:
-                fetch.pause(patience.pause_after(error))
+                pause_seconds = patience.pause_after(error)
+            time.sleep(pause_seconds)
+
+    def _download(self, job_id: str, fetch: Fetch, entry: FileEntry) -> None:
+        patience = self._patience()
+        with fetch.writer(entry) as writer:
+            while True:
+                try:
+                    with self._stream(calls.bundle_file(job_id, entry.path, writer.rest)) as response:
+                        writer.begin(response)
+                        for data in response.iter_bytes():
+                            if writer.write(data):
+                                patience.answered()
+                    return writer.finish()
+                except StdoError as error:
+                    fetch.pause(patience.pause_after(error))
 
     def _patience(self) -> Patience:
         return Patience(self._patience_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,12 +44,14 @@ def authorization(api_key: str | None) -> dict[str, str]:
 
 @contextmanager
 def open_upload(path: Path, on_progress: TransferProgress | None) -> Iterator[io.FileIO]:
-    """A video, opened for sending. Raises UnreadableFileError."""
+    """A video, opened for sending, perhaps several times. Raises UnreadableFileError."""
     try:
         file = _CountedFile(path, on_progress)
     except OSError as error:
         raise UnreadableFileError(f"{path} can't be read: {error.strerror}.") from error
     with file:
+        if not file.seekable():
+            raise UnreadableFileError(f"{path} is a pipe or a device. Store the video in a file first.")
         yield file
 
 
@@ -77,6 +80,10 @@ class _CountedFile(io.FileIO):
         if self._on_progress is not None and data:
             self._on_progress(self._done, self._total)
         return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._done = super().seek(offset, whence)
+        return self._done
 
 
 def _service_url(address: str) -> httpx.URL:

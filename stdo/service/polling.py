@@ -9,42 +9,12 @@ import httpx
 from httpx_sse import ServerSentEvent
 from pydantic import ValidationError
 
-from stdo.errors import StdoError
 from stdo.service import api_calls as calls
-from stdo.service.api_errors import (
-    ApiError,
-    ServiceUnreachableError,
-    UnexpectedAnswerError,
-    WaitTimeoutError,
-)
+from stdo.service.answers import parse_job, retry_after_seconds
+from stdo.service.api_errors import UnexpectedAnswerError, WaitTimeoutError
 from stdo.service.resources import TERMINAL_JOB_STATES, Job, JobEvent
 
 DEFAULT_POLL_SECONDS = 2.0
-_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
-
-
-class Patience:
-    """How long a client keeps asking while the service is away, such as while it restarts."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._first_failure: float | None = None
-        self._failures = 0
-
-    def answered(self) -> None:
-        """The service is back."""
-        self._first_failure = None
-        self._failures = 0
-
-    def pause_after(self, error: StdoError) -> float:
-        """Seconds to wait before the next try. Raises `error` where trying again is no use, or patience is over."""
-        now = self._clock()
-        self._first_failure = now if self._first_failure is None else self._first_failure
-        if not _is_transient(error) or now - self._first_failure >= self._seconds:
-            raise error
-        self._failures += 1
-        return float(min(0.25 * 2**self._failures, 5.0))
 
 
 class JobPoll:
@@ -74,13 +44,13 @@ class JobPoll:
 
     def take(self, response: httpx.Response) -> Job | None:
         """Reads an answer: the job where it changed."""
-        self.pause_seconds = calls.retry_after_seconds(response, DEFAULT_POLL_SECONDS)
+        self.pause_seconds = retry_after_seconds(response, DEFAULT_POLL_SECONDS)
         if self._deadline is not None:
             self.pause_seconds = min(self.pause_seconds, max(self._deadline - self._clock(), 0.0))
         if response.status_code == httpx.codes.NOT_MODIFIED:
             return None
         self._etag = response.headers.get("ETag")
-        before, self._job = self._job, calls.parse_job(response)
+        before, self._job = self._job, parse_job(response)
         return self._job if self._job != before else None
 
 
@@ -125,9 +95,3 @@ class EventCursor:
         self._silent = False
         self.finished = event.state in TERMINAL_JOB_STATES
         return event
-
-
-def _is_transient(error: StdoError) -> bool:
-    if isinstance(error, ApiError):
-        return error.status in _TRANSIENT_STATUSES
-    return isinstance(error, ServiceUnreachableError)

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from app.main import create_app
 from core import api_keys
+from core.callers import LOCAL_CALLER
 from core.clock import utc_now
 from core.settings import Settings
 from core.tables import JobRow, VideoRow
@@ -89,7 +90,7 @@ def live_api(
 def new_key(deployment: Deployment) -> str:
     """A fresh API key."""
     with deployment.database.transaction() as session:
-        return api_keys.create(session, name="test", now=utc_now()).secret
+        return api_keys.create(session, LOCAL_CALLER, name="test", now=utc_now()).secret
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from core import api_keys
+from core.callers import LOCAL_CALLER
 from core.clock import utc_now
 from core.tables import new_id
 from tests.app.live import LiveApi, assert_problem, live_api, new_key
@@ -73,10 +74,10 @@ def test_a_key_works_until_it_is_revoked(locked: LiveApi) -> None:
     database = locked.deployment.database
     assert locked.client.get("/v1/jobs").status_code == 200
     with database.snapshot() as session:
-        (row,) = api_keys.list_all(session)
+        (row,) = api_keys.list_all(session, LOCAL_CALLER)
     assert row.last_used_at is not None
     with database.transaction() as session:
-        api_keys.revoke(session, row.id, now=utc_now())
+        api_keys.revoke(session, LOCAL_CALLER, row.id, now=utc_now())
     assert_problem(locked.client.get("/v1/jobs"), 401, "invalid-api-key")
     headers = {"Authorization": f"bearer {new_key(locked.deployment)}"}
     assert locked.client.get("/v1/jobs", headers=headers).status_code == 200

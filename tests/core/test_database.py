@@ -12,13 +12,15 @@ from sqlalchemy.exc import IntegrityError
 
 from core import api_keys
 from core import database as database_module
+from core.callers import LOCAL_CALLER
 from core.database import Database, make_engine, migrate
 from core.errors import DatabaseUnavailableError
 from core.jobs import leases, videos
-from core.outbox import TaskMessage
+from core.jobs.part_kinds import PART_KINDS
+from core.outbox import PartMessage
 from core.settings import Settings
 from core.tables import Base
-from tests.core.samples import NOON, new_video, task_id_of
+from tests.core.samples import NOON, new_video, part_id_of
 from tests.deployments import Deployment
 from tests.servers import PostgresqlServer
 
@@ -32,9 +34,9 @@ class Recorder:
 
     def __init__(self, engine: Engine) -> None:
         self.database = Database(engine, send=self)
-        self.sent: list[TaskMessage] = []
+        self.sent: list[PartMessage] = []
 
-    def __call__(self, message: TaskMessage) -> None:
+    def __call__(self, message: PartMessage) -> None:
         with self.database.snapshot() as session:
             assert leases.count_queued(session, message.queue) > 0
         self.sent.append(message)
@@ -56,7 +58,7 @@ class TestMigrations:
     def test_applied_twice_change_nothing(self, deployment: Deployment) -> None:
         video_id = new_video(deployment.database)
         migrate(deployment.database.engine)
-        assert task_id_of(deployment.database, video_id, "probe_video")
+        assert part_id_of(deployment.database, video_id, "probe")
 
     def test_from_a_checkout_whose_path_has_a_percent_sign(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,13 +75,13 @@ class TestMigrations:
 class TestTransaction:
     def test_sends_after_the_commit(self, recorder: Recorder) -> None:
         video_id = new_video(recorder.database)
-        task_id = task_id_of(recorder.database, video_id, "probe_video")
-        assert recorder.sent == [TaskMessage(task_id=task_id, kind="probe_video", queue="cpu")]
+        part_id = part_id_of(recorder.database, video_id, "probe")
+        assert recorder.sent == [PartMessage(part_id=part_id, kind="probe", queue="cpu")]
 
     def test_sends_nothing_after_a_rollback(self, recorder: Recorder) -> None:
         def create_and_fail() -> None:
             with recorder.database.transaction() as session:
-                videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
+                videos.create(session, LOCAL_CALLER, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
                 assert leases.count_queued(session, "cpu") == 1
                 raise InterruptedTestError
 
@@ -92,8 +94,8 @@ class TestTransaction:
     def test_sends_nothing_where_the_commit_fails(self, recorder: Recorder) -> None:
         def create_and_fail() -> None:
             with recorder.database.transaction() as session:
-                video = videos.create(session, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
-                leases.add_task(session, "prepare_job", video_id=video.id, job_id="no such job", now=NOON)
+                video = videos.create(session, LOCAL_CALLER, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
+                leases.add_part(session, PART_KINDS["encode"], video_id=video.id, job_id="no such job", now=NOON)
 
         with pytest.raises(IntegrityError):
             create_and_fail()
@@ -112,7 +114,7 @@ class TestSnapshot:
             done.set()
 
         with deployment.database.transaction() as session:
-            api_keys.create(session, name="writing", now=NOON)
+            api_keys.create(session, LOCAL_CALLER, name="writing", now=NOON)
             reader = Thread(target=read)
             reader.start()
             assert done.wait(10)
@@ -121,23 +123,23 @@ class TestSnapshot:
 
     def test_keeps_nothing(self, deployment: Deployment) -> None:
         with deployment.database.snapshot() as session:
-            api_keys.create(session, name="never", now=NOON)
+            api_keys.create(session, LOCAL_CALLER, name="never", now=NOON)
         with deployment.database.snapshot() as session:
-            assert api_keys.list_all(session) == []
+            assert api_keys.list_all(session, LOCAL_CALLER) == []
 
 
 def test_moments_keep_their_zone(deployment: Deployment) -> None:
     with deployment.database.transaction() as session:
-        api_keys.create(session, name="key", now=NOON)
+        api_keys.create(session, LOCAL_CALLER, name="key", now=NOON)
     with deployment.database.snapshot() as session:
-        (row,) = api_keys.list_all(session)
+        (row,) = api_keys.list_all(session, LOCAL_CALLER)
     assert row.created_at == NOON
     assert row.created_at.utcoffset() == NOON.utcoffset()
 
 
 def test_a_moment_without_a_zone_is_refused(deployment: Deployment) -> None:
     with pytest.raises(Exception, match="without a time zone"), deployment.database.transaction() as session:
-        api_keys.create(session, name="key", now=NOON.replace(tzinfo=None))
+        api_keys.create(session, LOCAL_CALLER, name="key", now=NOON.replace(tzinfo=None))
 
 
 def test_postgresql_gives_a_silent_network_up_long_before_a_lease_is_lost(deployed_deployment: Deployment) -> None:

@@ -8,19 +8,19 @@ from pydantic import ValidationError
 from core.presets import METHODS, PRESETS, Preset, UnknownPresetError, find_preset, resolve_settings
 
 
-@pytest.mark.parametrize("recipe", PRESETS, ids=lambda recipe: recipe.name)
-def test_every_preset_is_valid_with_every_method_and_scale(recipe: Preset) -> None:
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_is_valid_with_every_method_and_scale(preset: Preset) -> None:
     for method in METHODS:
-        for scale in (2, 3, 4):
-            settings = resolve_settings(recipe.name, {"method": method, "scale": scale})
+        for scale in (1, 2, 3, 4):
+            settings = resolve_settings(preset.name, {"method": method, "scale": scale})
             assert settings.method == method
             assert settings.scale == scale
 
 
 def test_the_presets_are_the_four_named_ones() -> None:
-    assert [recipe.name for recipe in PRESETS] == ["fast", "balanced", "quality", "paper"]
+    assert [preset.name for preset in PRESETS] == ["fast", "balanced", "quality", "paper"]
     paper = find_preset("paper").settings
-    assert (paper.base_stream.codec, paper.patches.halo, paper.training.start) == ("lossless", 0, "scratch")
+    assert (paper.base_stream.lossless, paper.patches.halo, paper.training.start) == (True, 0, "scratch")
     assert (paper.training.architecture, paper.export.precision) == ("wdsr", "fp32")
 
 
@@ -38,10 +38,15 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ({"training": {"step": 1}}, "training.step"),
         ({"scale": 5}, "scale"),
         ({"base_stream": {"crf": 20, "bitrate_kbps": 500}}, "crf or bitrate_kbps, not both"),
-        ({"base_stream": {"codec": "lossless", "crf": 10}}, "neither crf nor bitrate_kbps"),
+        ({"base_stream": {"lossless": True, "crf": 10}}, "neither crf nor bitrate_kbps"),
+        ({"base_stream": {"lossless": True, "codec": "av1"}}, "no lossless mode here: choose h264 or hevc"),
+        ({"base_stream": {"codec": "vvc", "bit_depth": 8}}, "vvc is written with 10 bits alone"),
         ({"base_stream": {"crf": 60}}, "up to 51"),
+        ({"hdr": "keep"}, "hdr keep needs ten bits"),
+        ({"hdr": "keep", "base_stream": {"codec": "hevc", "bit_depth": 8}}, "hdr keep needs ten bits"),
         ({"training": {"architecture": "vdsr"}}, "vdsr has no general network"),
-        ({"training": {"joint_patch_count": 100}}, "belong to the method jstdo"),
+        ({"training": {"joint_patch_count": 100}}, "training.joint_patch_count belongs to the method jstdo"),
+        ({"method": "jstdo", "training": {"split_over": 2}}, "training.split_over belongs to the method stdo or nas"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0]}}, "2 values for 4 groups"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0.2, 0.3, 0]}}, "does not increase"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0.5, 0.3, 0.1]}}, "ends with 0"),
@@ -60,18 +65,10 @@ def test_an_unknown_preset_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "groups", "networks"), [("stdo", 3, 3), ("jstdo", 3, 1), ("nas", 3, 3), ("awdnn", 1, 1)]
+    ("method", "groups", "sharing"),
+    [("stdo", 3, "separate"), ("jstdo", 3, "joint"), ("nas", 3, "separate"), ("awdnn", 1, "separate")],
 )
-def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, networks: int) -> None:
-    settings = resolve_settings("fast", {"method": method, "groups": {"count": 3}})
+def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, sharing: str) -> None:
+    settings = resolve_settings("fast", {"method": method, "groups": {"count": groups}})
     assert settings.group_count == groups
-    assert settings.network_count == networks
-
-
-def test_steps_are_shared_equally_by_all_networks() -> None:
-    settings = resolve_settings("fast", {"groups": {"count": 4}, "training": {"steps": 10}})
-    assert [settings.steps_of_network(index) for index in range(4)] == [3, 3, 2, 2]
-    few = resolve_settings("fast", {"groups": {"count": 4}, "training": {"steps": 2}})
-    assert [few.steps_of_network(index) for index in range(4)] == [1, 1, 1, 1]
-    joint = resolve_settings("fast", {"method": "jstdo", "training": {"steps": 10}})
-    assert joint.steps_of_network(0) == 10
+    assert settings.sharing == sharing

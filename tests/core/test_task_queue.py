@@ -14,12 +14,12 @@ import pytest
 from redis import Redis
 
 from core.errors import BrokerUnavailableError, SettingsError
-from core.outbox import TaskMessage
+from core.outbox import PartMessage
 from core.settings import Settings
 from core.task_queue import check_broker, make_celery, make_database, make_sender, queue_depth
 from core.valkey_server import prepare_valkey, valkey_url
 from tests import servers
-from tests.core.samples import new_job, new_video, task_id_of
+from tests.core.samples import encoded_job, new_video, part_id_of
 from tests.deployments import Deployment, settings_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,17 +27,18 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from core.settings import load_settings
-from core.task_queue import TASK_NAMES, make_celery
+from core.task_queue import TASK_NAME, make_celery
 
 celery = make_celery(load_settings())
 folder = Path(sys.argv[1])
 
-@celery.task(name=TASK_NAMES["probe_video"])
-def probe(task_id):
-    (folder / f"started-{task_id}").touch()
+@celery.task(name=TASK_NAME)
+def part(queue):
+    number = len(list(folder.glob("started-*")))
+    (folder / f"started-{number}").touch()
     while not (folder / "go").exists():
         time.sleep(0.02)
-    (folder / f"ended-{task_id}").touch()
+    (folder / f"ended-{number}").touch()
 
 celery.worker_main(["worker", "--pool", "threads", "--concurrency", "1", "--queues", "cpu", "--loglevel", "WARNING",
                     "--without-gossip", "--without-mingle", "--without-heartbeat"])
@@ -74,17 +75,18 @@ def messages(settings: Settings, queue: str) -> list[dict[str, object]]:
 
 
 class TestSending:
-    def test_a_message_names_the_task_and_nothing_else(self, deployment: Deployment) -> None:
-        task_id = task_id_of(deployment.database, new_video(deployment.database), "probe_video")
+    def test_a_message_names_the_queue_and_nothing_else(self, deployment: Deployment) -> None:
+        new_video(deployment.database)
         (message,) = messages(deployment.settings, "cpu")
         assert message["content-type"] == "application/json"
-        assert message["headers"]["task"] == "stdo.probe_video"  # type: ignore[index]
-        assert message["headers"]["argsrepr"] == repr([task_id])  # type: ignore[index]
+        assert message["headers"]["task"] == "stdo.part"  # type: ignore[index]
+        assert message["headers"]["argsrepr"] == repr(["cpu"])  # type: ignore[index]
         assert messages(deployment.settings, "gpu") == []
 
     def test_work_for_networks_goes_to_the_gpu_queue(self, deployment: Deployment) -> None:
-        new_job(deployment.database)
-        assert (queue_depth(deployment.settings, "cpu"), queue_depth(deployment.settings, "gpu")) == (1, 1)
+        encoded_job(deployment.database)
+        # The probe's and the encode's messages are there still; nobody has taken them up.
+        assert (queue_depth(deployment.settings, "cpu"), queue_depth(deployment.settings, "gpu")) == (2, 1)
 
     def test_without_a_broker_is_a_warning(self, without_broker: Settings, caplog: pytest.LogCaptureFixture) -> None:
         celery = make_celery(without_broker)
@@ -94,7 +96,7 @@ class TestSending:
             video_id = new_video(database)
         assert time.monotonic() - began < 5
         assert "was not sent; it will be sent again" in caplog.text
-        assert task_id_of(database, video_id, "probe_video") in caplog.text
+        assert part_id_of(database, video_id, "probe") in caplog.text
         database.close()
         celery.close()
 
@@ -129,20 +131,21 @@ class TestWorker:
     def test_takes_one_message_at_a_time_and_forgets_it(self, embedded_deployment: Deployment, tmp_path: Path) -> None:
         """With the early acknowledgement, a worker that dies takes one message with it, and no more."""
         database, settings = embedded_deployment.database, embedded_deployment.settings
-        first, second = (task_id_of(database, new_video(database), "probe_video") for _ in range(2))
+        for _ in range(2):
+            new_video(database)
         assert queue_depth(settings, "cpu") == 2
         with worker(embedded_deployment, tmp_path) as process:
-            wait_until(lambda: (tmp_path / f"started-{first}").exists())
+            wait_until(lambda: (tmp_path / "started-0").exists())
             # The worker is busy: the second message stays in the queue for others, the first is acknowledged.
             assert queue_depth(settings, "cpu") == 1
             with Redis.from_url(settings.broker_url) as client:
                 assert client.hlen("unacked") == 0
             process.kill()
         with worker(embedded_deployment, tmp_path):
-            wait_until(lambda: (tmp_path / f"started-{second}").exists())
+            wait_until(lambda: (tmp_path / "started-1").exists())
             (tmp_path / "go").touch()
-            wait_until(lambda: (tmp_path / f"ended-{second}").exists())
-        assert not (tmp_path / f"ended-{first}").exists()
+            wait_until(lambda: (tmp_path / "ended-1").exists())
+        assert not (tmp_path / "ended-0").exists()
         assert queue_depth(settings, "cpu") == 0
 
 
@@ -161,7 +164,7 @@ class TestConfiguration:
     def test_an_unknown_queue_is_refused(self, embedded_deployment: Deployment) -> None:
         send = make_sender(embedded_deployment.celery)
         with pytest.raises(Exception, match="tpu"):
-            send(TaskMessage(task_id="1", kind="probe_video", queue="tpu"))  # type: ignore[arg-type]
+            send(PartMessage(part_id="1", kind="probe", queue="tpu"))  # type: ignore[arg-type]
 
     def test_without_a_broker_there_is_no_application(self) -> None:
         with pytest.raises(SettingsError, match="STDO_REDIS_URL"):

@@ -12,7 +12,9 @@ from PIL import Image
 from torch import nn
 
 import models.general
+from models.channels import Channels, channel_count
 from models.general import (
+    GENERAL_NETWORK_HALO,
     GENERAL_NETWORKS,
     NoGeneralNetworkError,
     general_network_sha256,
@@ -21,10 +23,9 @@ from models.general import (
     load_weights,
     save_weights,
 )
-from models.registry import build_network
+from models.registry import ARCHITECTURES, build_network
 
 PHOTOS = Path(__file__).parent / "photos"
-HALO = 4
 WEIGHTS = Path(models.general.__file__).parent / "weights"
 
 # Gain over bicubic in dB of pooled Y-PSNR on the four crops, as measured when the weights were made.
@@ -56,10 +57,10 @@ def _bicubic(picture: Picture, scale: int) -> Picture:
 
 def _restored(network: nn.Module, picture: Picture, scale: int) -> Picture:
     """As the bundle format has it: edges replicated by a halo, and its overhang cut off."""
-    extended = np.pad(picture, ((HALO, HALO), (HALO, HALO), (0, 0)), mode="edge")
+    extended = np.pad(picture, (*[(GENERAL_NETWORK_HALO, GENERAL_NETWORK_HALO)] * 2, (0, 0)), mode="edge")
     with torch.inference_mode():
         restored = network(torch.from_numpy(extended).permute(2, 0, 1)[None].float() / 255)
-    overhang = HALO * scale
+    overhang = GENERAL_NETWORK_HALO * scale
     return (
         (restored[0, :, overhang:-overhang, overhang:-overhang] * 255)
         .round()
@@ -133,6 +134,19 @@ def test_saved_weights_load_again(tmp_path: Path) -> None:
     loaded = load_weights(tmp_path / "espcn_x3.safetensors", architecture="espcn", scale=3)
     assert [path.name for path in tmp_path.iterdir()] == ["espcn_x3.safetensors"]
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("channels", ["rgb", "luma"])
+@pytest.mark.parametrize("architecture", [known.name for known in ARCHITECTURES])
+def test_at_scale_1_the_general_network_gives_what_it_gets(architecture: str, channels: Channels) -> None:
+    assert has_general_network(architecture, 1)
+    network = load_general_network(architecture, scale=1, channels=channels)
+    picture = torch.rand(2, channel_count(channels), 12, 14)
+    with torch.inference_mode():
+        assert torch.equal(network(picture), picture)
+    again = load_general_network(architecture, scale=1, channels=channels).state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in network.state_dict().items())
+    assert general_network_sha256(architecture, 1) == general_network_sha256(architecture, 1)
 
 
 def test_missing_network_is_named_with_those_there_are() -> None:

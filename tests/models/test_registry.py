@@ -1,9 +1,13 @@
 """The networks are those of the paper's tables: parameters and multiply-accumulates, and they enlarge any picture."""
 
+from typing import get_args
+
 import pytest
 import torch
 
+from core.presets import Architecture, GeneralNetwork
 from models.cost import multiply_accumulates, parameter_count
+from models.general import GENERAL_NETWORKS
 from models.registry import (
     ARCHITECTURES,
     SUPPORTED_SCALES,
@@ -12,7 +16,7 @@ from models.registry import (
     build_network,
 )
 
-# Parameters with biases, and multiply-accumulates for a 48x48 low-resolution RGB picture.
+# Parameters with biases, and multiply-accumulates for a 48x48 RGB base frame.
 PAPER_COSTS = {
     ("espcn", 2): (60_652, 139_345_920),
     ("espcn", 3): (64_987, 149_299_200),
@@ -75,6 +79,21 @@ def test_fresh_networks_follow_the_global_seed() -> None:
         torch.manual_seed(7)
         states.append(build_network("wdsr-small", scale=2, channels="rgb").state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_settings_and_models_know_the_same_networks() -> None:
+    assert get_args(Architecture) == tuple(known.name for known in ARCHITECTURES)
+    assert set(get_args(GeneralNetwork)) == {architecture for architecture, _ in GENERAL_NETWORKS}
+
+
+@pytest.mark.parametrize("architecture", [known.name for known in ARCHITECTURES])
+def test_fresh_networks_of_scale_1_give_what_they_get_and_can_learn(architecture: str) -> None:
+    network = build_network(architecture, scale=1, channels="rgb")
+    picture = torch.rand(1, 3, 10, 12)
+    restored = network(picture)
+    assert torch.equal(restored, picture)
+    restored.square().mean().backward()
+    assert any(weights.grad is not None and weights.grad.any() for weights in network.parameters())
 
 
 def test_unknown_architecture_names_the_known_ones() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.cost import parameter_count
-from models.registry import SUPPORTED_SCALES, build_network
+from models.registry import build_network
 from models.weight_norm import add_weight_norm, fold_weight_norm
 
 WEIGHT_NORMED_PARAMETERS = {2: 1_190_100, 3: 1_195_605, 4: 1_203_312}
@@ -19,7 +19,7 @@ def _output(network: nn.Module, picture: Tensor) -> Tensor:
         return network(picture)
 
 
-@pytest.mark.parametrize("scale", SUPPORTED_SCALES)
+@pytest.mark.parametrize("scale", WEIGHT_NORMED_PARAMETERS)
 def test_wdsr_has_the_published_parameter_count_under_weight_norm(scale: int) -> None:
     network = build_network("wdsr", scale=scale, channels="rgb")
     add_weight_norm(network)
@@ -86,3 +86,20 @@ def test_folding_a_plain_network_gives_an_equal_copy() -> None:
     folded = fold_weight_norm(network)
     assert folded is not network
     assert all(torch.equal(value, folded.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+def test_filters_of_zeros_stay_zeros_until_they_are_trained() -> None:
+    network, other = (build_network("wdsr-small", scale=1, channels="rgb") for _ in range(2))
+    picture = torch.rand(1, 3, 12, 10)
+    for each in (network, other):
+        add_weight_norm(each)
+    assert torch.equal(_output(network, picture), picture)
+    network(picture).square().mean().backward()
+    gradient = network.get_parameter("tail.parametrizations.weight.original0").grad
+    assert gradient is not None
+    assert gradient.abs().min() > 0
+    assert torch.equal(
+        network.get_parameter("tail.parametrizations.weight.original1"),
+        other.get_parameter("tail.parametrizations.weight.original1"),
+    )
+    assert not fold_weight_norm(network).get_parameter("skip.weight").any()

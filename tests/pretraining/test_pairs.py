@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from models.general import GENERAL_NETWORK_HALO
 from pretraining.degradation import enlarge_bicubic
 from pretraining.evaluate import judge
-from pretraining.pairs import HALO, PatchSampler, PicturePair, clean_pairs, coded_pairs
+from pretraining.pairs import PatchSampler, PicturePair, clean_pairs, coded_pairs
 from pretraining.photographs import Photograph, RgbImage
 
 
@@ -61,9 +62,10 @@ def test_patches_match_their_low_resolution_interior(scale: int) -> None:
         clean=[pair], coded=[], clean_share=1.0, scale=scale, lr_patch=12, candidates=1, random=random
     )
     batch = sampler.draw(64)
-    assert batch.low_res.shape == (64, 3, 12 + 2 * HALO, 12 + 2 * HALO)
+    assert batch.low_res.shape == (64, 3, 12 + 2 * GENERAL_NETWORK_HALO, 12 + 2 * GENERAL_NETWORK_HALO)
     assert batch.high_res.shape == (64, 3, 12 * scale, 12 * scale)
-    interior = batch.low_res[..., HALO:-HALO, HALO:-HALO]
+    inside = slice(GENERAL_NETWORK_HALO, -GENERAL_NETWORK_HALO)
+    interior = batch.low_res[..., inside, inside]
     np.testing.assert_array_equal(batch.high_res, interior.repeat(scale, axis=2).repeat(scale, axis=3))
     # All eight symmetries occur: the patches of one picture are not all found in it the same way up.
     upright = sum(_occurs(patch.transpose(1, 2, 0), low_res) for patch in batch.low_res)

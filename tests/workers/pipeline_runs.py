@@ -12,11 +12,10 @@ from core.presets import EncodingSettings, resolve_settings
 from stdo.bundle.manifest import Manifest
 from stdo.service.resources import ProgressUnit, Stage
 from workers import pipeline
-from workers.base_stream.encode import encode_base_stream
-from workers.base_stream.frame_pairs import VideoFiles
+from workers.base_stream.frame_pairs import VideoFiles, frame_layout
 from workers.ffmpeg.program import FFmpeg
-from workers.progress import Progress
-from workers.source.probe import SourceLimits, probe_source
+from workers.source.probe import SourceInfo, SourceLimits
+from workers.training.groups import GroupPlan
 from workers.work_folder import WorkFolder
 
 SMALL: Mapping[str, Any] = {
@@ -36,6 +35,8 @@ class Reports:
 
     def __call__(self, stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
         assert 0 <= done <= total
+        if self.seen and self.seen[-1][0] == stage != "train":
+            assert done >= self.seen[-1][1], f"{stage} goes back"
         self.seen.append((stage, done, total, unit))
 
     def stages(self) -> list[Stage]:
@@ -45,15 +46,58 @@ class Reports:
         return [(done, total, unit) for name, done, total, unit in self.seen if name == stage][-1]
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished encode."""
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A source on its way through the pipeline, part by part."""
 
     source: Path
     settings: EncodingSettings
     work: WorkFolder
+    reports: Reports = field(default_factory=Reports)
+    ffmpeg: FFmpeg = field(default_factory=FFmpeg)
+
+    def probe(self) -> SourceInfo:
+        self.work.root.mkdir(parents=True, exist_ok=True)
+        return pipeline.probe(
+            self.source, self.work.root, limits=SourceLimits(), report=self.reports, ffmpeg=self.ffmpeg
+        )
+
+    def encode(self) -> None:
+        pipeline.encode(self.source, self.settings, self.work.root, report=self.reports, ffmpeg=self.ffmpeg)
+
+    def plan(self, device: str = "cpu") -> GroupPlan:
+        return pipeline.plan(
+            self.source, self.settings, self.work.root, device=device, report=self.reports, ffmpeg=self.ffmpeg
+        )
+
+    def train(self, number: int) -> None:
+        pipeline.train(
+            self.source, self.settings, self.work.root, number, device="cpu", report=self.reports, ffmpeg=self.ffmpeg
+        )
+
+    def finish(self) -> Manifest:
+        return pipeline.finish(
+            self.source,
+            self.settings,
+            self.work.root,
+            bundle_id="b1",
+            created_at=CREATED_AT,
+            device="cpu",
+            report=self.reports,
+            ffmpeg=self.ffmpeg,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished encode."""
+
+    job: Job
     manifest: Manifest
-    reports: Reports
+
+    @property
+    def bundle(self) -> Path:
+        return self.job.work.bundle
 
 
 def settings_of(*overrides: Mapping[str, Any]) -> EncodingSettings:
@@ -62,31 +106,30 @@ def settings_of(*overrides: Mapping[str, Any]) -> EncodingSettings:
     for change in overrides:
         for key, value in change.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+    if merged.get("method") == "awdnn":
+        del merged["groups"]
     return resolve_settings("fast", merged)
 
 
 def encode(source: Path, work: Path, settings: EncodingSettings) -> Run:
-    """Prepare, train each network, finish."""
-    work.mkdir(parents=True)
-    reports, program = Reports(), FFmpeg()
-    plan = pipeline.prepare(source, settings, work, device="cpu", limits=SourceLimits(), ffmpeg=program, report=reports)
-    for index in range(plan.used_network_count):
-        pipeline.train(source, settings, work, index, device="cpu", ffmpeg=program, report=reports)
-    manifest = pipeline.finish(
-        source, settings, work, bundle_id="b1", created_at=CREATED_AT, ffmpeg=program, report=reports
-    )
-    return Run(source=source, settings=settings, work=WorkFolder(root=work), manifest=manifest, reports=reports)
+    """The whole pipeline in one process."""
+    job = Job(source=source, settings=settings, work=WorkFolder(root=work))
+    job.probe()
+    job.encode()
+    for training in job.plan().trainings:
+        job.train(training.number)
+    return Run(job=job, manifest=job.finish())
 
 
 def encoded_base_stream(source: Path, work: Path, settings: EncodingSettings) -> VideoFiles:
-    """What the stages after base_stream begin with."""
-
-    def silent(stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
-        return
-
-    report: Progress = silent
-    program = FFmpeg()
-    info = probe_source(source, limits=SourceLimits(), report=report, program=program)
-    base_stream = work / "base.mp4"
-    encode_base_stream(source, info, settings, base_stream, report, program=program)
-    return VideoFiles(source=source, base_stream=base_stream, info=info, ffmpeg=program)
+    """What `plan` and `train` begin with."""
+    job = Job(source=source, settings=settings, work=WorkFolder(root=work))
+    info = job.probe()
+    job.encode()
+    return VideoFiles(
+        source=source,
+        base_stream=job.work.base_stream,
+        info=info,
+        layout=frame_layout(info, settings),
+        ffmpeg=job.ffmpeg,
+    )

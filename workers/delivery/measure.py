@@ -1,156 +1,202 @@
-"""Stage 7: how good the bundle is, measured with the client's decoder on the files that the client gets."""
+"""How good a bundle is: restored by the client's decoder from the delivered files, and compared with the source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
-from stdo.bundle.geometry import Image
-from stdo.bundle.manifest import PatchGrid, Picture, PictureQuality, PrecisionLoss
-from stdo.decoder.frames import YuvFrame
-from stdo.decoder.reconstruction import FrameRestorer
+from stdo.bundle.bundle import Bundle
+from stdo.bundle.geometry import FrameLayout
+from stdo.bundle.manifest import PictureQuality, PrecisionLoss
+from stdo.bundle.patch_errors import QuarterDecibels, measured_frame, quarter_decibels
+from stdo.decoder.frames import YuvFrame, peak
+from stdo.decoder.reconstruction import CodedFrame, FrameRestorer, coded_frames
+from stdo.decoder.resize import Filter, resize_frame
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.upscale import Upscaler, resize_frame
-from stdo.quality.psnr import FRAME_PSNR_WITHOUT_ERROR, FrameError, QualityMeter, ReferenceFrame
-from workers.base_stream.frame_pairs import FramePair, VideoFiles
+from stdo.quality.psnr import FRAME_PSNR_WITHOUT_ERROR, FrameError, FrameErrors, ReferenceFrame, frame_error, summary
+from workers.base_stream.frame_pairs import VideoFiles
+from workers.delivery.networks import JobNetworks
 from workers.progress import Progress
 from workers.training.frame_threads import map_frames
-from workers.training.groups import IndexArray
-from workers.training.score import PatchErrors, PatchScores, patch_mse
+from workers.training.score import PatchScores, patch_mse
 
 Variant = Literal["restored", "bicubic", "lanczos", "f0"]
 VARIANTS: tuple[Variant, ...] = ("restored", "bicubic", "lanczos", "f0")
-PRECISION_FRAME_STEP = 10
-"""Every tenth frame is restored with float32 weights too, to tell what the delivered precision costs."""
+PRECISION_STEP = 10
+"""Of the measured frames, every tenth is restored with float32 weights too: so it shows what the delivered precision
+costs."""
+
+_FrameNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Decoder:
-    """What a client decodes with: the delivered networks and patch index."""
+class Measurement:
+    """What was measured. The arrays have a row for each measured frame."""
 
-    picture: Picture
-    grid: PatchGrid
-    network_of_patch: IndexArray
-    """(frames, rows * columns) uint8, decoded from the delivered segments."""
-    delivered: Sequence[Upscaler]
-    exact: Sequence[Upscaler]
-    """The same networks with float32 weights."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ShownFrame:
-    """A frame to draw heatmaps on."""
-
-    number: int
-    rgb: Image
-    """(display_height, display_width, 3) uint8, of the source."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
-    """What was measured."""
-
-    meters: dict[Variant, QualityMeter]
-    """All frames of the restored video, of the plain filters, and of f0 (measured by the stage score)."""
-    restored_mse: PatchErrors
+    layout: FrameLayout
+    frames: _FrameNumbers
+    """The numbers of the measured frames, ascending."""
+    errors: Mapping[Variant, FrameErrors]
+    f0_patches: QuarterDecibels
+    restored_patches: QuarterDecibels
     precision_loss: PrecisionLoss
-    best_frame: ShownFrame
-    """Where the restored picture gains most over f0, in dB of RGB PSNR."""
 
-    def quality(self, variant: Variant, frames: slice = slice(None)) -> PictureQuality:
-        """The figures of the whole video or of a segment."""
-        return self.meters[variant].result(frames)
+    def quality(self, variant: Variant, places: slice = slice(None)) -> PictureQuality:
+        """The figures over all measured frames, or over some places among them."""
+        return summary(self.errors[variant][places], self.layout)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _FrameResult:
-    number: int
-    rgb: Image
-    errors: dict[Variant, FrameError]
-    exact_error: FrameError | None
-    mse: PatchErrors
-
-
-def evaluate(video: VideoFiles, decoder: Decoder, scores: PatchScores, report: Progress) -> Evaluation:
-    """Compare every frame with the source, in one pass."""
-    picture = decoder.picture
-    meters = {variant: QualityMeter(picture=picture, grid=decoder.grid) for variant in VARIANTS}
-    meters["f0"].frames.extend(scores.f0_frames)
-    exact = QualityMeter(picture=picture, grid=decoder.grid)
-    restored_mse = np.empty_like(scores.mse)
-    best_frame, best_gain = None, -np.inf
-    for result in _frame_results(video, decoder):
-        for variant, error in result.errors.items():
-            meters[variant].frames.append(error)
-        if result.exact_error is not None:
-            exact.frames.append(result.exact_error)
-        restored_mse[result.number] = result.mse
-        gain = _gain(meters, result.number)
-        if gain > best_gain:
-            best_frame, best_gain = ShownFrame(number=result.number, rgb=result.rgb), gain
-        report("evaluate", result.number + 1, picture.frame_count, "frames")
-    assert best_frame is not None
-    return Evaluation(
-        meters=meters,
-        restored_mse=restored_mse,
-        precision_loss=_precision_loss(exact, meters["restored"]),
-        best_frame=best_frame,
+def frames_to_measure(frame_count: int, max_frames: int) -> _FrameNumbers:
+    """An even sample of a video's frames: at most `max_frames` of them, or all."""
+    frames_measured = min(frame_count, max_frames)
+    return np.array(
+        [
+            measured_frame(place, frame_count=frame_count, frames_measured=frames_measured)
+            for place in range(frames_measured)
+        ]
     )
 
 
-def _frame_results(video: VideoFiles, decoder: Decoder) -> Iterator[_FrameResult]:
-    picture, grid = decoder.picture, decoder.grid
-    delivered = FrameRestorer(picture, grid, decoder.delivered)
-    exact = FrameRestorer(picture, grid, decoder.exact)
+def measure(
+    bundle: Bundle,
+    video: VideoFiles,
+    networks: JobNetworks,
+    scores: PatchScores,
+    *,
+    device: torch.device,
+    report: Progress,
+) -> Measurement:
+    """Restore a sample of the frames and compare them with the source, in one pass over both.
 
-    def measure(pair: FramePair) -> _FrameResult:
-        reference = pair.reference(picture)
-        index = decoder.network_of_patch[pair.number]
-        restored = delivered.restore(pair.base, index)
-        is_exact_too = pair.number % PRECISION_FRAME_STEP == 0
-        return _FrameResult(
-            number=pair.number,
-            rgb=reference.rgb,
-            errors={
-                "restored": _error(decoder, reference, restored),
-                "bicubic": _error(decoder, reference, _filtered(pair.base, picture, "bicubic")),
-                "lanczos": _error(decoder, reference, _filtered(pair.base, picture, "lanczos")),
-            },
-            exact_error=_error(decoder, reference, exact.restore(pair.base, index)) if is_exact_too else None,
-            mse=patch_mse(reference, restored, picture=picture, grid=grid),
+    f0 was measured when the patches were scored: of its errors, those of the same frames are taken.
+
+    Args:
+        bundle: with the networks, its manifest still without quality.
+        device: what the networks run on; where it is a GPU, in torch.
+    """
+    layout = bundle.layout
+    assert layout.grid is not None
+    frames = frames_to_measure(layout.picture.frame_count, networks.settings.measure.max_frames)
+    work = _FrameWork.of(bundle, networks, device)
+    errors = {variant: FrameErrors.empty(len(frames)) for variant in VARIANTS}
+    errors["f0"] = scores.f0_frames[frames]
+    exact = FrameErrors.empty(len(frames[::PRECISION_STEP]))
+    restored_patches = np.empty((len(frames), layout.grid.patch_count), np.uint8)
+    done = 0
+
+    def say() -> None:
+        report("measure", done, len(frames), "frames")
+
+    for place, result in enumerate(map_frames(work.compare, _pairs(bundle, video, frames, sign_of_life=say))):
+        for variant, error in result.errors.items():
+            errors[variant][place] = error
+        if place % PRECISION_STEP == 0:
+            exact[place // PRECISION_STEP] = result.exact_error or result.errors["restored"]
+        restored_patches[place] = result.restored_patches
+        done = place + 1
+        say()
+    return Measurement(
+        layout=layout,
+        frames=frames,
+        errors=errors,
+        f0_patches=quarter_decibels(scores.mse[frames], peak=peak(layout.picture.bit_depth)),
+        restored_patches=restored_patches,
+        precision_loss=_precision_loss(exact, errors["restored"][::PRECISION_STEP], layout),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pair:
+    """A measured frame of the bundle, and the source's."""
+
+    place: int
+    """Among the measured frames."""
+    coded: CodedFrame
+    source: YuvFrame
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Comparison:
+    errors: Mapping[Variant, FrameError]
+    exact_error: FrameError | None
+    restored_patches: QuarterDecibels
+    """(rows * columns,)"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _FrameWork:
+    """What is done with each frame, on several of them at once."""
+
+    layout: FrameLayout
+    delivered: FrameRestorer
+    exact: FrameRestorer | None
+    """None where the delivered weights are float32 already."""
+
+    @classmethod
+    def of(cls, bundle: Bundle, networks: JobNetworks, device: torch.device) -> _FrameWork:
+        exact = networks.exact_upscalers(device)
+        return cls(
+            layout=bundle.layout,
+            delivered=FrameRestorer(bundle.layout, networks.delivered_upscalers(bundle, device)),
+            exact=None if exact is None else FrameRestorer(bundle.layout, exact),
         )
 
-    return map_frames(measure, video.frame_pairs(picture))
+    def compare(self, pair: _Pair) -> _Comparison:
+        layout, picture = self.layout, self.layout.picture
+        shown = pair.source.cropped(width=picture.display_width, height=picture.display_height)
+        reference = ReferenceFrame(frame=shown, colour=picture.colour)
+        base, numbers = pair.coded.base, pair.coded.numbers
+        restored = self.delivered.restore(base, numbers)
+        exact_error = None
+        if self.exact is not None and pair.place % PRECISION_STEP == 0:
+            exact_error = frame_error(layout, reference, self.exact.restore(base, numbers))
+        return _Comparison(
+            errors={
+                "restored": frame_error(layout, reference, restored),
+                "bicubic": frame_error(layout, reference, _filtered(base, layout, "bicubic")),
+                "lanczos": frame_error(layout, reference, _filtered(base, layout, "lanczos")),
+            },
+            exact_error=exact_error,
+            restored_patches=quarter_decibels(patch_mse(layout, reference, restored), peak=peak(picture.bit_depth)),
+        )
 
 
-def _filtered(base_stream: YuvFrame, picture: Picture, name: Literal["bicubic", "lanczos"]) -> RestoredFrame:
+def _pairs(
+    bundle: Bundle, video: VideoFiles, frames: _FrameNumbers, *, sign_of_life: Callable[[], None]
+) -> Iterator[_Pair]:
+    """The frames to be measured. The source is decoded from its start, since seeking in it isn't exact.
+
+    Args:
+        sign_of_life: called for each frame of the source that is passed over.
+    """
+    sources = enumerate(video.source_frames())
+    for place, coded in enumerate(coded_frames(bundle, frames.tolist())):
+        for number, source in sources:
+            if number == coded.number:
+                yield _Pair(place=place, coded=coded, source=source)
+                break
+            sign_of_life()
+
+
+def _filtered(base: YuvFrame, layout: FrameLayout, name: Filter) -> RestoredFrame:
     """What a player without networks would show."""
-    enlarged = resize_frame(base_stream, scale=picture.scale, filter=name)
+    picture = layout.picture
+    enlarged = resize_frame(base, scale=picture.scale, filter=name).to_depth(picture.bit_depth)
     shown = enlarged.cropped(width=picture.display_width, height=picture.display_height)
-    return RestoredFrame(time=base_stream.time, colour=picture.colour, restored_yuv=shown)
+    return RestoredFrame(time=base.time, colour=picture.colour, bit_depth=picture.bit_depth, restored_yuv=shown)
 
 
-def _error(decoder: Decoder, reference: ReferenceFrame, restored: RestoredFrame) -> FrameError:
-    return QualityMeter(picture=decoder.picture, grid=decoder.grid).add(reference, restored)
-
-
-def _gain(meters: dict[Variant, QualityMeter], number: int) -> float:
-    frame = slice(number, number + 1)
-    restored, f0 = (meters[variant].result(frame).psnr_rgb_frame_mean for variant in ("restored", "f0"))
-    assert restored is not None
-    assert f0 is not None
-    return restored - f0
-
-
-def _precision_loss(exact: QualityMeter, delivered: QualityMeter) -> PrecisionLoss:
-    exact_quality, delivered_quality = exact.result(), delivered.result(slice(None, None, PRECISION_FRAME_STEP))
+def _precision_loss(exact: FrameErrors, delivered: FrameErrors, layout: FrameLayout) -> PrecisionLoss:
+    exact_quality, delivered_quality = summary(exact, layout), summary(delivered, layout)
     return PrecisionLoss(
         psnr_y_db=_finite(exact_quality.psnr_y) - _finite(delivered_quality.psnr_y),
         psnr_rgb_db=_finite(exact_quality.psnr_rgb) - _finite(delivered_quality.psnr_rgb),
-        frames_measured=len(exact.frames),
+        frames_measured=len(exact),
     )
 
 

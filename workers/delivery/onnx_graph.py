@@ -95,10 +95,10 @@ def _store_weights(model: ModelProto, precision: Precision, int8: Mapping[str, I
 
 
 def _int8_parts(name: str, weights: Int8Weights) -> tuple[list[TensorProto], NodeProto]:
-    values, steps = f"{name}.values", f"{name}.steps"
+    values, scales = f"{name}.values", f"{name}.scales"
     parts = [numpy_helper.from_array(weights.values.numpy(), values)]
-    parts.append(numpy_helper.from_array(weights.steps.numpy(), steps))
-    return parts, helper.make_node("DequantizeLinear", [values, steps], [name], axis=0)
+    parts.append(numpy_helper.from_array(weights.scales.numpy(), scales))
+    return parts, helper.make_node("DequantizeLinear", [values, scales], [name], axis=0)
 
 
 def _fp16_parts(tensor: TensorProto) -> tuple[list[TensorProto], NodeProto]:

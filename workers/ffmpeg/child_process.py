@@ -1,4 +1,4 @@
-"""A child process under resource limits, whose output is read and whose complaints are kept, by one thread alone."""
+"""A child process under resource limits: one thread reads its output, and keeps the end of its stderr."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import resource
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from workers.ffmpeg import limited_exec
+from core.tied_exec import tied
 
-_LAUNCHER = Path(limited_exec.__file__)
 _STDERR_TAIL_BYTES = 4000
 _READ_BYTES = 1 << 20
 
@@ -42,7 +39,7 @@ class ChildTimedOutError(Exception):
     """The child was killed since it took longer than its limits allow."""
 
 
-class Child:
+class LimitedProcess:
     """A running program. Leaving its `with` block kills it where it still runs.
 
     It has no stdin and nothing of this process's environment, and dies with the thread that started it.
@@ -55,7 +52,7 @@ class Child:
         self._stderr_tail = bytearray()
         self._stderr_is_open = True
         self._process = subprocess.Popen(
-            [*_launcher(limits), *arguments],
+            tied(arguments, limits=_resource_limits(limits)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -87,7 +84,7 @@ class Child:
         return self._process.pid
 
     @property
-    def complaints(self) -> str:
+    def stderr_tail(self) -> str:
         """The end of what it wrote to stderr."""
         return self._stderr_tail.decode(errors="replace").strip()
 
@@ -145,10 +142,10 @@ class Child:
                 f"it took {self._waited_seconds:.0f} s, the last {self._waited_since_progress:.0f} s without progress"
             )
         if self._stderr in readable:
-            self._keep_complaints()
+            self._keep_stderr()
         return readable
 
-    def _keep_complaints(self) -> None:
+    def _keep_stderr(self) -> None:
         news = os.read(self._stderr, _READ_BYTES)
         if not news:
             self._stderr_is_open = False
@@ -162,7 +159,11 @@ def _cpu_seconds_of_ended_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _launcher(limits: ChildLimits) -> list[str]:
-    """The words before the program's own: Python alone, without the packages' start-up."""
-    numbers = (os.getpid(), limits.address_space_bytes, limits.cpu_seconds, limits.file_bytes, limits.open_files)
-    return [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, numbers)]
+def _resource_limits(limits: ChildLimits) -> dict[str, int]:
+    return {
+        "RLIMIT_AS": limits.address_space_bytes,
+        "RLIMIT_CPU": limits.cpu_seconds,
+        "RLIMIT_FSIZE": limits.file_bytes,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_CORE": 0,
+    }

@@ -1,76 +1,120 @@
-"""Checkpoints of a training run: safetensors, written whole or not at all, and only ever resumed by the same run.
+"""The checkpoint of a training: the networks that are finished, and the state of the one that is being trained.
 
-The order of the patches and the learning rate are functions of the seed and the step, so that the step is all there is
-to store of them; nothing else in training is random.
+One safetensors file, only ever resumed by the same training. The order of the patches and the learning rate are
+functions of the seed and the step, so that the step is all there is to store of them; nothing else is random.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
+
+from workers.training.tensor_files import put_under, read_tensors, under, write_tensors
+from workers.training.trained_network import TrainedNetwork, TrainedNetworks
 
 logger = logging.getLogger(__name__)
 
-_NETWORK = "network."
-_OPTIMIZER = "optimizer."
+_FINISHED, _NETWORK, _OPTIMIZER = "finished.", "network.", "optimizer."
 
 
-def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, *, step: int, fingerprint: str
-) -> None:
-    """Write the state after `step` optimiser steps.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunState:
+    """A run in the middle: which one, after how many optimiser steps, and its tensors."""
 
-    Args:
-        fingerprint: names the run: what the weights depend on besides the number of steps.
-    """
-    tensors = {_NETWORK + key: value for key, value in network.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMIZER}{number}.{key}": value for key, value in state.items()}
-    unfinished = path.with_suffix(".unfinished")
-    save_file(
-        {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-        unfinished,
-        metadata={"step": str(step), "fingerprint": fingerprint},
-    )
-    unfinished.replace(path)
+    run_number: int
+    step: int
+    network: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    """`<parameter number>.<name>`"""
 
 
-def resume_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> int:
-    """Put network and optimiser into the state of the checkpoint, if there is one of this very run.
+class Checkpoint:
+    """What a training leaves behind while it goes on, and finds again."""
 
-    Returns:
-        Steps done already: 0 where there is no checkpoint, or it is unreadable or another run's (which is logged).
-    """
-    if not path.exists():
-        return 0
-    try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        logger.warning("the checkpoint %s can't be read (%s): starting anew", path.name, error)
-        return 0
-    if metadata.get("fingerprint") != fingerprint:
-        logger.warning("the checkpoint %s is of another run: starting anew", path.name)
-        return 0
-    network.load_state_dict(dict(_below(_NETWORK, tensors)))
-    _restore_optimizer(optimizer, tensors)
-    return int(metadata["step"])
+    def __init__(self, path: Path, *, interval_seconds: float, fingerprint: str) -> None:
+        """Read the file, if there is one of this very training.
+
+        Args:
+            interval_seconds: between two saves of a run's state.
+            fingerprint: names the training: what the weights depend on besides the number of steps. Where the file is
+                another's, or unreadable, that is logged, and the training starts anew.
+        """
+        self._path = path
+        self._interval_seconds = interval_seconds
+        self._fingerprint = fingerprint
+        self._last_saved = time.monotonic()
+        self.finished: dict[int, TrainedNetwork] = {}
+        self._running: RunState | None = None
+        if path.exists():
+            self._read()
+
+    def resume(self, run_number: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+        """Put network and optimiser into the state that was saved of this run, if any was.
+
+        Returns:
+            Optimiser steps done already.
+        """
+        if self._running is None or self._running.run_number != run_number:
+            return 0
+        network.load_state_dict(self._running.network)
+        _restore_optimizer(optimizer, self._running.optimizer)
+        return self._running.step
+
+    def is_due(self) -> bool:
+        """Whether the interval since the last save is over."""
+        return time.monotonic() - self._last_saved >= self._interval_seconds
+
+    def save(self, run_number: int, network: nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
+        """Write the state after `step` optimiser steps of a run, beside what is finished."""
+        state = optimizer.state_dict()["state"]
+        tensors = {f"{number}.{key}": value for number, values in state.items() for key, value in values.items()}
+        running = RunState(run_number=run_number, step=step, network=network.state_dict(), optimizer=tensors)
+        self._write(running)
+
+    def finish_run(self, networks: Mapping[int, TrainedNetwork]) -> None:
+        """A run is over, and these networks have come of it."""
+        self.finished |= networks
+        self._write(None)
+
+    def _write(self, running: RunState | None) -> None:
+        finished = TrainedNetworks(networks=self.finished)
+        tensors = put_under(_FINISHED, finished.tensors())
+        facts = {"fingerprint": self._fingerprint, **finished.facts()}
+        if running is not None:
+            tensors |= put_under(_NETWORK, running.network) | put_under(_OPTIMIZER, running.optimizer)
+            facts |= {"run_number": str(running.run_number), "step": str(running.step)}
+        write_tensors(self._path, tensors, facts)
+        self._last_saved = time.monotonic()
+
+    def _read(self) -> None:
+        try:
+            tensors, facts = read_tensors(self._path)
+        except SafetensorError as error:
+            logger.warning("the checkpoint %s can't be read (%s): starting anew", self._path.name, error)
+            return
+        if facts.get("fingerprint") != self._fingerprint:
+            logger.warning("the checkpoint %s is of another training: starting anew", self._path.name)
+            return
+        self.finished = dict(TrainedNetworks.from_tensors(under(_FINISHED, tensors), facts).networks)
+        if "step" in facts:
+            self._running = RunState(
+                run_number=int(facts["run_number"]),
+                step=int(facts["step"]),
+                network=under(_NETWORK, tensors),
+                optimizer=under(_OPTIMIZER, tensors),
+            )
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below(_OPTIMIZER, tensors):
+    for name, value in tensors.items():
         number, key = name.split(".")
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    return ((key.removeprefix(prefix), value) for key, value in tensors.items() if key.startswith(prefix))

@@ -37,18 +37,26 @@ def joint_set_counts(group_sizes: list[int], training: TrainingSettings) -> list
 
 def sample_joint_set(
     group_of_patch: npt.NDArray[np.uint8], group_count: int, training: TrainingSettings, *, seed: int
-) -> npt.NDArray[np.int64]:
-    """The joint set's patches, as ascending flat numbers (frame * patches + patch), drawn by the seed.
+) -> npt.NDArray[np.bool_]:
+    """Which patches are in the joint set, drawn by the seed: bool, by their flat numbers (frame * patches + patch).
 
     Raises:
         JointSetSizeError: `training.joint_patch_count` is out of reach.
     """
-    groups = group_of_patch.ravel()
-    members = [np.flatnonzero(groups == group) for group in range(group_count)]
-    counts = joint_set_counts([len(group) for group in members], training)
+    groups = group_of_patch.reshape(-1)
+    counts = joint_set_counts(group_sizes(groups, group_count), training)
     generator = np.random.default_rng(seed)
-    drawn = [generator.permutation(group)[:count] for group, count in zip(members, counts, strict=True)]
-    return np.sort(np.concatenate(drawn))
+    is_member = np.zeros(len(groups), dtype=np.bool_)
+    for group, count in enumerate(counts):
+        # Half the size of numpy's own index type, and one group at a time: this goes over all patches of the video.
+        members = np.flatnonzero(groups == group).astype(np.uint32)
+        is_member[generator.permutation(members)[:count]] = True
+    return is_member
+
+
+def group_sizes(group_of_patch: npt.NDArray[np.uint8], group_count: int) -> list[int]:
+    """Patches in each group."""
+    return [int(np.count_nonzero(group_of_patch == group)) for group in range(group_count)]
 
 
 def _scaled_counts(

@@ -1,13 +1,11 @@
-"""The training loop: one network, the patches in device memory, L1 on the patch's interior (paper section 4.1)."""
+"""The training loop: one module, the patches in device memory, L1 on the patch's interior (paper section 4.1)."""
 
 from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workers.errors import TrainingDivergedError
-from workers.training.checkpoints import resume_checkpoint, save_checkpoint
+from workers.training.checkpoints import Checkpoint
 from workers.training.device import has_native_bfloat16
 from workers.training.patches import TrainingPatches
 
@@ -30,7 +28,7 @@ _COMPILE_FROM_STEPS = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How one network is trained."""
+    """How one module is trained."""
 
     steps: int
     batch_size: int
@@ -44,15 +42,6 @@ class Schedule:
         """Half a cosine from `learning_rate` at step 0 towards `final_learning_rate`."""
         fall = 0.5 * (1 + math.cos(math.pi * step / self.steps))
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * fall
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointPlan:
-    """Where a run leaves its state, how often, and what it is known by."""
-
-    path: Path
-    interval_seconds: float
-    fingerprint: str
 
 
 class ShuffledEpochs:
@@ -71,7 +60,7 @@ class ShuffledEpochs:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def batch(self, step: int) -> Tensor:
-        """(B,) int64 patch numbers on the device."""
+        """(B,) int64 places of patches, on the device."""
         epoch, place = divmod(step, self._patch_count // self._batch_size)
         if epoch != self._epoch:
             order = np.random.default_rng([*self._seed, epoch]).permutation(self._patch_count)
@@ -79,34 +68,40 @@ class ShuffledEpochs:
         return self._order[place * self._batch_size : (place + 1) * self._batch_size]
 
 
+Restore = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A forward pass: the module, (B, C, H, W) inputs and (B,) group labels -> (B, C, h, w)."""
+
+
 def overfit(
-    network: nn.Module,
+    module: nn.Module,
     patches: TrainingPatches,
     schedule: Schedule,
     *,
+    restore: Restore,
     overhang: int,
-    checkpoints: CheckpointPlan,
+    run_number: int,
+    checkpoint: Checkpoint,
     device: torch.device,
     report: Callable[[int], None],
 ) -> None:
-    """Train the network in place, from its last checkpoint where there is one.
+    """Train the module in place, from its checkpoint where there is one.
 
     On a CPU the weights depend on nothing but the arguments and torch's thread count, however often the run was
-    interrupted.
+    interrupted. A GPU adds up in an order of its own, and repeats itself but for the last bits.
 
     Args:
-        overhang: what the halo gives, in high-resolution pixels on each side: outside the loss.
+        overhang: what the halo gives, in pixels of the picture on each side: outside the loss.
+        run_number: names the run in the checkpoint.
         report: called after every step with the number of steps done.
 
     Raises:
         TrainingDivergedError: the weights are no finite numbers any more.
     """
-    network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, betas=_ADAM_BETAS, eps=1e-8)
-    done = resume_checkpoint(checkpoints.path, network, optimizer, fingerprint=checkpoints.fingerprint)
+    module.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate, betas=_ADAM_BETAS, eps=1e-8)
+    done = checkpoint.resume(run_number, module, optimizer)
     epochs = ShuffledEpochs(patch_count=len(patches), batch_size=schedule.batch_size, seed=schedule.seed, device=device)
-    forward = _forward(network, device, steps=schedule.steps - done)
-    last_saved = time.monotonic()
+    forward = _forward(module, restore, device, steps=schedule.steps)
     for step in range(done, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate_at(step)
@@ -115,40 +110,47 @@ def overfit(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if time.monotonic() - last_saved >= checkpoints.interval_seconds:
-            _check_finite(network, step + 1)
-            save_checkpoint(checkpoints.path, network, optimizer, step=step + 1, fingerprint=checkpoints.fingerprint)
-            last_saved = time.monotonic()
+        if checkpoint.is_due():
+            _check_finite(module, step + 1)
+            checkpoint.save(run_number, module, optimizer, step=step + 1)
         report(step + 1)
-    _check_finite(network, schedule.steps)
+    _check_finite(module, schedule.steps)
 
 
-def _check_finite(network: nn.Module, step: int) -> None:
+def _check_finite(module: nn.Module, step: int) -> None:
     """Look at all weights: now and then only, since a GPU is waited for. Once not a number, they stay so."""
-    if not all(bool(weights.isfinite().all()) for weights in network.parameters()):
+    if not all(bool(weights.isfinite().all()) for weights in module.parameters()):
         raise TrainingDivergedError(
             f"After {step} steps the weights are no finite numbers any more. Lower training.learning_rate."
         )
 
 
-def _forward(network: nn.Module, device: torch.device, *, steps: int) -> dict[bool, Callable[[Tensor], Tensor]]:
-    """The network's forward pass, compiled where that pays: in bfloat16 where the device has it (True), in float32."""
-    compiled: Callable[[Tensor], Tensor] = network
+_Forward = Callable[[Tensor, Tensor], Tensor]
+
+
+def _forward(module: nn.Module, restore: Restore, device: torch.device, *, steps: int) -> dict[bool, _Forward]:
+    """The forward pass, compiled where that pays: in bfloat16 where the device has it (True), in float32 (False).
+
+    Args:
+        steps: of the whole run, so that a resumed one is compiled as it was before.
+    """
+    compiled = module
     # Compiling for a GPU needs a C compiler on the machine.
     if device.type == "cuda" and steps >= _COMPILE_FROM_STEPS and (shutil.which("cc") or shutil.which("gcc")):
-        compiled = torch.compile(network)
+        compiled = torch.compile(module)  # type: ignore[assignment]
 
-    def mixed(low_res: Tensor) -> Tensor:
+    def exact(inputs: Tensor, groups: Tensor) -> Tensor:
+        return restore(compiled, inputs, groups)
+
+    def mixed(inputs: Tensor, groups: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_native_bfloat16(device)):
-            return compiled(low_res).float()
+            return exact(inputs, groups).float()
 
-    return {True: mixed, False: compiled}
+    return {True: mixed, False: exact}
 
 
-def _loss(forward: Callable[[Tensor], Tensor], patches: TrainingPatches, numbers: Tensor, *, overhang: int) -> Tensor:
-    # (B, H, W, C) seen as (B, C, H, W) is the channels-last layout itself: nothing is copied for it.
-    low_res = patches.low_res[numbers].permute(0, 3, 1, 2).float().div_(255)
-    high_res = patches.high_res[numbers].permute(0, 3, 1, 2).float().div_(255)
-    height, width = high_res.shape[2:]
-    interior = forward(low_res)[:, :, overhang : overhang + height, overhang : overhang + width]
-    return F.l1_loss(interior, high_res)
+def _loss(forward: _Forward, patches: TrainingPatches, places: Tensor, *, overhang: int) -> Tensor:
+    targets = patches.target_pictures(places)
+    height, width = targets.shape[2:]
+    restored = forward(patches.input_pictures(places), patches.group_labels(places))
+    return F.l1_loss(restored[:, :, overhang : overhang + height, overhang : overhang + width], targets)

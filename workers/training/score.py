@@ -1,35 +1,45 @@
-"""Stage 3: how hard each patch is: the error that the general network f0 leaves in it (paper section 3.2)."""
+"""How hard each patch is: the error that the general network f0 leaves in it (paper section 3.2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from core.presets import EncodingSettings
-from models.general import load_general_network
-from stdo.bundle.manifest import PatchGrid, Picture
-from stdo.decoder.reconstruction import FrameRestorer
+from models.general import GENERAL_NETWORK_HALO, load_general_network
+from stdo.bundle.geometry import FrameLayout
+from stdo.bundle.patch_index import AS_DECODED
+from stdo.bundle.segments import SEGMENT_MAX_NUMBERS
+from stdo.decoder.frame_restorer import FrameRestorer
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.quality.psnr import FrameError, QualityMeter, ReferenceFrame, patch_pixel_counts, patch_squared_error
-from workers.base_stream.frame_pairs import GENERAL_NETWORK_HALO, FramePair, VideoFiles, patch_grid
+from stdo.quality.psnr import (
+    FrameError,
+    FrameErrors,
+    ReferenceFrame,
+    frame_error,
+    patch_pixel_counts,
+    patch_squared_error,
+)
+from workers.base_stream.frame_pairs import FramePair, VideoFiles
 from workers.errors import TooManyPatchesError
 from workers.progress import Progress
 from workers.training.frame_threads import map_frames
 from workers.training.torch_upscaler import TorchUpscaler
 
 PatchErrors = npt.NDArray[np.float32]
-"""(frames, rows * columns) float32: mean squared error of each patch over R'G'B', 8 bit, its pixels inside the picture
-alone; 0 for a patch that lies wholly beyond it."""
+"""(frames, rows * columns) float32: mean squared error of each patch over R'G'B', in samples of the picture's depth,
+its pixels inside the picture alone; 0 for a patch that lies wholly beyond it."""
 
 MOST_PATCHES = 200_000_000
-"""Of all frames together. Scoring and grouping them takes some 20 bytes each."""
-
-_FRAME_FIGURES = tuple(field.name for field in fields(FrameError))
+"""Of all frames together. An error takes 4 bytes, which groups that are exact over the whole video can't do without;
+its group and its network number take one byte each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,75 +47,88 @@ class PatchScores:
     """What f0 leaves to be done."""
 
     mse: PatchErrors
-    f0_frames: tuple[FrameError, ...]
+    f0_frames: FrameErrors
     """f0's error in each whole frame: f0 runs over the whole video here, and need not again to be judged."""
 
     def save(self, path: Path) -> None:
         """Write as .npz, without pickle."""
-        arrays: dict[str, Any] = {"mse": self.mse}
-        for name in _FRAME_FIGURES:
-            arrays[name] = np.array([getattr(frame, name) for frame in self.f0_frames])
-        np.savez_compressed(path, **arrays)
+        arrays = {field.name: getattr(self.f0_frames, field.name) for field in fields(FrameErrors)}
+        np.savez_compressed(path, mse=self.mse, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            columns = [arrays[name].tolist() for name in _FRAME_FIGURES]
-            frames = (FrameError(**dict(zip(_FRAME_FIGURES, row, strict=True))) for row in zip(*columns, strict=True))
-            return cls(mse=arrays["mse"], f0_frames=tuple(frames))
+            f0_frames = FrameErrors(**{field.name: arrays[field.name] for field in fields(FrameErrors)})
+            return cls(mse=arrays["mse"], f0_frames=f0_frames)
 
 
-def check_patch_count(picture: Picture, settings: EncodingSettings) -> None:
-    """Refuse what would not fit into memory, before hours are spent on it.
+def check_patch_count(layout: FrameLayout, segment_starts: Sequence[int]) -> None:
+    """Refuse what would not fit into memory, here or with a client, before hours are spent on it.
+
+    Args:
+        layout: with a patch grid.
+        segment_starts: the first frame of each segment.
 
     Raises:
         TooManyPatchesError
     """
-    grid = patch_grid(picture, settings)
-    patch_count = picture.frame_count * grid.rows * grid.columns
-    if patch_count > MOST_PATCHES:
-        raise TooManyPatchesError(
-            f"Patches of {settings.patches.width}x{settings.patches.height} pixels make {patch_count} in all frames of "
-            f"this video, and this service takes at most {MOST_PATCHES}. Ask for larger patches (patches.width, "
-            "patches.height), or cut the video into parts."
-        )
+    grid, frame_count = layout.grid, layout.picture.frame_count
+    assert grid is not None
+    longest = max(end - start for start, end in pairwise([*segment_starts, frame_count]))
+    for count, most, what in (
+        (frame_count * grid.patch_count, MOST_PATCHES, "all frames of this video, and this service"),
+        (longest * grid.patch_count, SEGMENT_MAX_NUMBERS, "its longest segment, and a bundle"),
+    ):
+        if count > most:
+            raise TooManyPatchesError(
+                f"Patches of {grid.patch_width}x{grid.patch_height} pixels make {count} in {what} takes at most "
+                f"{most}. Ask for larger patches (patches.width, patches.height), or cut the video into parts."
+            )
 
 
 def score_patches(
     video: VideoFiles, settings: EncodingSettings, *, device: torch.device, report: Progress, batch_size: int = 16
 ) -> PatchScores:
-    """Run f0 over the decoded low-resolution frames, in one streaming pass, and measure what is missing.
+    """Run f0 over the decoded base frames, in one streaming pass, and measure what is missing.
 
     Args:
-        batch_size: patches that f0 sees at once; the scores don't depend on it.
+        batch_size: patches that f0 sees at once. Now and then a sample is rounded the other way for it, no more.
     """
-    picture = video.info.picture(settings.scale)
-    network = load_general_network(settings.general_network, scale=settings.scale, channels="rgb")
-    upscaler = TorchUpscaler(network, scale=settings.scale, channels="rgb", device=device, batch_size=batch_size)
-    restorer = FrameRestorer(picture, patch_grid(picture, settings, halo=GENERAL_NETWORK_HALO), [upscaler])
-    grid = patch_grid(picture, settings)
-    only_network = np.zeros(grid.rows * grid.columns, dtype=np.uint8)
+    layout = video.layout
+    picture, patch_count = layout.picture, patch_pixel_counts(layout).size
+    restorer, numbers = _general_restorer(layout, settings, device, batch_size)
 
     def score_frame(pair: FramePair) -> tuple[npt.NDArray[np.float32], FrameError]:
-        reference = pair.reference(picture)
-        restored = restorer.restore(pair.base, only_network)
-        frame_error = QualityMeter(picture=picture, grid=grid).add(reference, restored)
-        return patch_mse(reference, restored, picture=picture, grid=grid), frame_error
+        reference = pair.reference()
+        restored = restorer.restore(pair.base, numbers)
+        return patch_mse(layout, reference, restored), frame_error(layout, reference, restored)
 
-    mse = np.empty((picture.frame_count, grid.rows * grid.columns), dtype=np.float32)
-    frames: list[FrameError] = []
-    for number, (frame_mse, frame_error) in enumerate(map_frames(score_frame, video.frame_pairs(picture))):
+    mse = np.empty((picture.frame_count, patch_count), dtype=np.float32)
+    f0_frames = FrameErrors.empty(picture.frame_count)
+    for number, (frame_mse, error) in enumerate(map_frames(score_frame, video.frame_pairs())):
         mse[number] = frame_mse
-        frames.append(frame_error)
+        f0_frames[number] = error
         report("score", number + 1, picture.frame_count, "frames")
-    return PatchScores(mse=mse, f0_frames=tuple(frames))
+    return PatchScores(mse=mse, f0_frames=f0_frames)
 
 
-def patch_mse(
-    reference: ReferenceFrame, restored: RestoredFrame, *, picture: Picture, grid: PatchGrid
-) -> npt.NDArray[np.float32]:
+def patch_mse(layout: FrameLayout, reference: ReferenceFrame, restored: RestoredFrame) -> npt.NDArray[np.float32]:
     """One row of `PatchErrors`."""
-    total = patch_squared_error(reference.rgb, restored.rgb, picture=picture, grid=grid)
-    samples = 3 * patch_pixel_counts(picture, grid)
+    total = patch_squared_error(reference.rgb, restored.rgb, layout)
+    samples = 3 * patch_pixel_counts(layout)
     return np.divide(total, samples, out=np.zeros_like(total), where=samples > 0).astype(np.float32)
+
+
+def _general_restorer(
+    layout: FrameLayout, settings: EncodingSettings, device: torch.device, batch_size: int
+) -> tuple[FrameRestorer, npt.NDArray[np.uint8]]:
+    """f0 at work on whole frames, with its own halo; and the patch numbers that every frame is restored with."""
+    assert layout.grid is not None
+    grid = layout.grid.model_copy(update={"halo": GENERAL_NETWORK_HALO})
+    if settings.scale == 1:
+        # f0 gives what it gets: the base frame is its picture, and no network has to run for that.
+        return FrameRestorer(layout, []), np.full(grid.patch_count, AS_DECODED, np.uint8)
+    network = load_general_network(settings.general_network, scale=settings.scale, channels="rgb")
+    f0 = TorchUpscaler(network, scale=settings.scale, channels="rgb", device=device, batch_size=batch_size)
+    return FrameRestorer(replace(layout, grid=grid), [f0]), np.zeros(grid.patch_count, np.uint8)

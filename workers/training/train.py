@@ -1,4 +1,4 @@
-"""Stage 5: overfit one network to its patches of this video."""
+"""Overfit the networks of one training to their patches of this video."""
 
 from __future__ import annotations
 
@@ -12,127 +12,143 @@ import torch
 from torch import Tensor, nn
 
 from core.presets import EncodingSettings
-from models.general import general_network_sha256, load_general_network
-from models.registry import build_network, find_architecture
+from models.general import general_network_sha256
+from models.registry import find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
-from workers.base_stream.frame_pairs import VideoFiles, patch_grid
+from workers.base_stream.frame_pairs import VideoFiles
 from workers.file_hash import file_sha256
 from workers.progress import Progress
+from workers.training.checkpoints import Checkpoint
 from workers.training.device import device_name
 from workers.training.groups import GroupPlan
-from workers.training.overfitting import CheckpointPlan, Schedule, overfit
-from workers.training.patches import TrainingPatches, bytes_per_patch, gather_patches, select_patches
-from workers.training.trained_network import TrainedNetwork
+from workers.training.overfitting import Schedule, overfit
+from workers.training.patches import TrainingPatches, bytes_per_patch, gather_patches
+from workers.training.sharing import Run, Sharing, sharing_of
+from workers.training.trained_network import TrainedNetwork, TrainedNetworks
 from workers.training.weight_rounding import round_network
 
 _ROUNDING_PATCHES = 48
 """Patches that the rounding of the weights looks at."""
+_MIB = 2**20
 
 
-def train_network(
+def train(
     video: VideoFiles,
     plan: GroupPlan,
     settings: EncodingSettings,
-    network_number: int,
+    training_number: int,
     *,
     checkpoint: Path,
     device: torch.device,
     report: Progress,
-) -> TrainedNetwork:
-    """Train network `network_number` on its group, or on the joint set, of the decoded low-resolution stream.
+) -> TrainedNetworks:
+    """Train the networks of one training, one after another, on patches of the decoded base frames.
 
     Args:
         checkpoint: file that is written while training goes on, and resumed from where it is there already.
+
+    Raises:
+        workers.errors.TrainingDivergedError: a network's weights are no finite numbers any more.
     """
-    steps = settings.steps_of_network(network_number)
-    patches = _gather(video, plan, settings, network_number, device, lambda: report("train", 0, steps, "steps"))
-    network = starting_network(settings, network_number)
-    if find_architecture(settings.training.architecture).weight_norm:
-        add_weight_norm(network)
-    overfit(
-        network,
-        patches,
-        Schedule(
-            steps=steps,
-            batch_size=settings.training.batch_size,
-            learning_rate=settings.training.learning_rate,
-            final_learning_rate=settings.training.final_learning_rate,
-            seed=(settings.seed, network_number),
-        ),
-        overhang=settings.scale * settings.patches.halo,
-        checkpoints=CheckpointPlan(
-            path=checkpoint,
-            interval_seconds=settings.training.checkpoint_interval_seconds,
-            fingerprint=run_fingerprint(video, plan, settings, network_number),
-        ),
-        device=device,
-        report=lambda done: report("train", done, steps, "steps"),
+    sharing, training = sharing_of(settings), plan.trainings[training_number]
+    state = Checkpoint(
+        checkpoint,
+        interval_seconds=settings.training.checkpoint_interval_seconds,
+        fingerprint=training_fingerprint(video, plan, settings, training_number),
     )
-    return _trained(network, patches, settings, device=device)
+    runs = sharing.runs(training)
+    total = sum(run.steps for run in runs)
+    done = sum(run.steps for run in runs if run.number in state.finished)
+    say = _reporter(report, done=done, total=total)
+    patches = _gather(video, plan, settings, training_number, device, lambda: say(0))
+    for run in (run for run in runs if run.number not in state.finished):
+        own = patches.of_groups(run.groups)
+        say = _reporter(report, done=done, total=total)
+        module = _trained_module(sharing, run, own, settings, state, device, say)
+        delivered = sharing.split(run, module)
+        state.finish_run({number: _trained_network(network, own, settings) for number, network in delivered.items()})
+        done += run.steps
+    return TrainedNetworks(networks=state.finished)
 
 
-def starting_network(settings: EncodingSettings, network_number: int) -> nn.Module:
-    """The network before its first step: the general network f0, or fresh weights drawn by the seed."""
-    training = settings.training
-    if training.start == "general":
-        return load_general_network(training.architecture, scale=settings.scale, channels=training.channels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed * settings.network_count + network_number)
-        return build_network(training.architecture, scale=settings.scale, channels=training.channels)
-
-
-def run_fingerprint(video: VideoFiles, plan: GroupPlan, settings: EncodingSettings, network_number: int) -> str:
-    """Names what the weights depend on: a checkpoint of another run must not be resumed."""
+def training_fingerprint(video: VideoFiles, plan: GroupPlan, settings: EncodingSettings, training_number: int) -> str:
+    """Names what the weights depend on: a checkpoint of another training must not be resumed."""
     training = settings.training
     general = general_network_sha256(training.architecture, settings.scale) if training.start == "general" else None
+    plan_hash = hashlib.sha256(plan.group_of_patch.data)
+    plan_hash.update(plan.numbers.data)
     facts = {
         "settings": settings.model_dump(mode="json"),
-        "network": network_number,
+        "networks": plan.trainings[training_number].networks,
         "general_network": general,
         "source": video.info.source.sha256,
         "base_stream": file_sha256(video.base_stream),
-        "plan": hashlib.sha256(plan.group_of_patch.tobytes() + plan.network_of_patch.tobytes()).hexdigest(),
+        "plan": plan_hash.hexdigest(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _reporter(report: Progress, *, done: int, total: int) -> Callable[[int], None]:
+    """Called with the steps of a run: tells those of the whole training, of which `done` were before it."""
+    return lambda step: report("train", done + step, total, "steps")
 
 
 def _gather(
     video: VideoFiles,
     plan: GroupPlan,
     settings: EncodingSettings,
-    network_number: int,
+    training_number: int,
     device: torch.device,
     sign_of_life: Callable[[], None],
 ) -> TrainingPatches:
-    picture = video.info.picture(settings.scale)
-    grid = patch_grid(picture, settings)
+    """What the training sees, all of it from one pass over the frames."""
     channels = settings.training.channels
-    numbers = select_patches(
-        plan,
-        settings,
-        network_number=network_number,
-        patch_bytes=bytes_per_patch(grid, scale=settings.scale, channels=channels),
-    )
-    return gather_patches(
-        video.frame_pairs(picture),
-        numbers,
-        picture=picture,
-        grid=grid,
-        channels=channels,
+    room = settings.training.patch_memory_mib * _MIB // bytes_per_patch(video.layout, channels)
+    training = plan.trainings[training_number]
+    selection = sharing_of(settings).select(plan.group_of_patch, training, room=max(1, room))
+    return gather_patches(video, selection, channels=channels, device=device, sign_of_life=sign_of_life)
+
+
+def _trained_module(
+    sharing: Sharing,
+    run: Run,
+    patches: TrainingPatches,
+    settings: EncodingSettings,
+    state: Checkpoint,
+    device: torch.device,
+    report: Callable[[int], None],
+) -> nn.Module:
+    """One run's module after its last step, without weight norm, in eval mode."""
+    training = settings.training
+    module = sharing.build(run)
+    if find_architecture(training.architecture).weight_norm:
+        add_weight_norm(module)
+    overfit(
+        module,
+        patches,
+        Schedule(
+            steps=run.steps,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+            final_learning_rate=training.final_learning_rate,
+            seed=(settings.seed, run.number),
+        ),
+        restore=sharing.restore,
+        overhang=settings.scale * settings.patches.halo,
+        run_number=run.number,
+        checkpoint=state,
         device=device,
-        sign_of_life=sign_of_life,
+        report=report,
     )
+    return fold_weight_norm(module).to(device).eval()
 
 
-def _trained(
-    network: nn.Module, patches: TrainingPatches, settings: EncodingSettings, *, device: torch.device
-) -> TrainedNetwork:
-    plain = fold_weight_norm(network).to(device).eval()
+def _trained_network(network: nn.Module, patches: TrainingPatches, settings: EncodingSettings) -> TrainedNetwork:
     is_rounded = settings.export.precision == "int8"
     return TrainedNetwork(
-        weights={name: value.detach().float().cpu() for name, value in plain.state_dict().items()},
-        rounded=round_network(plain, _typical_pictures(patches)) if is_rounded else None,
-        device=device_name(device),
+        weights={name: value.detach().float().cpu() for name, value in network.state_dict().items()},
+        rounded=round_network(network, _typical_pictures(patches)) if is_rounded else None,
+        device=device_name(patches.inputs.device),
         torch_version=version("torch"),
     )
 
@@ -140,5 +156,4 @@ def _trained(
 def _typical_pictures(patches: TrainingPatches) -> Tensor:
     """Some patches from all over the video: (B, C, H, W) float32 in [0, 1]."""
     count = min(_ROUNDING_PATCHES, len(patches))
-    numbers = torch.arange(count, device=patches.low_res.device) * len(patches) // count
-    return patches.low_res[numbers].permute(0, 3, 1, 2).float().div_(255)
+    return patches.input_pictures(torch.arange(count, device=patches.seen.device) * len(patches) // count)

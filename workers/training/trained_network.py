@@ -1,27 +1,29 @@
-"""A trained network, as it is kept between training and export."""
+"""Trained networks, as they are kept between training and export."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.presets import EncodingSettings
 from models.registry import build_network
+from workers.training.tensor_files import put_under, read_tensors, under, write_tensors
 from workers.training.weight_coding import Int8Weights, Precision, RoundedNetwork
 
-_WEIGHTS, _VALUES, _STEPS, _BIASES = "weights.", "int8_values.", "int8_steps.", "int8_biases."
+_WEIGHTS, _VALUES, _SCALES, _BIASES = "weights.", "int8_values.", "int8_scales.", "int8_biases."
+_FACTS = "networks"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainedNetwork:
     """The weights of one network, plain: without weight norm."""
 
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     """float32 on the CPU, by the names of `models.registry.build_network`'s network."""
     rounded: RoundedNetwork | None
     """Its convolutions rounded for delivery; None where they are delivered as floats."""
@@ -29,29 +31,6 @@ class TrainedNetwork:
     """What it was trained on: `cpu`, or the GPU's name."""
     torch_version: str
     """What it was trained with: the bundle may be finished on another machine."""
-
-    def save(self, path: Path) -> None:
-        """Write as safetensors; a reader never sees half a file."""
-        tensors = {_WEIGHTS + name: weights for name, weights in self.weights.items()}
-        if self.rounded is not None:
-            tensors |= _stored_rounded(self.rounded)
-        facts = {"device": self.device, "torch_version": self.torch_version}
-        unfinished = path.with_suffix(".unfinished")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata=facts)
-        unfinished.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        with safe_open(path, framework="pt") as stored:
-            facts = stored.metadata()
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-        return cls(
-            weights=_below(_WEIGHTS, tensors),
-            rounded=_loaded_rounded(tensors),
-            device=facts["device"],
-            torch_version=facts["torch_version"],
-        )
 
     def network(self, settings: EncodingSettings, precision: Precision) -> nn.Module:
         """The network with its weights as a client decodes them from a file of this precision, in eval mode."""
@@ -64,23 +43,73 @@ class TrainedNetwork:
         if precision == "fp16":
             return {name: weights.half().float() for name, weights in self.weights.items()}
         if precision == "int8" and self.rounded is not None:
-            return self.weights | self.rounded.decoded()
-        return self.weights
+            return {**self.weights, **self.rounded.decoded()}
+        return dict(self.weights)
 
 
-def _stored_rounded(rounded: RoundedNetwork) -> dict[str, Tensor]:
-    values = {_VALUES + name: coded.values for name, coded in rounded.weights.items()}
-    steps = {_STEPS + name: coded.steps for name, coded in rounded.weights.items()}
-    return values | steps | {_BIASES + name: bias for name, bias in rounded.biases.items()}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedNetworks:
+    """What one training has made."""
+
+    networks: Mapping[int, TrainedNetwork]
+    """By their network numbers."""
+
+    def save(self, path: Path) -> None:
+        """Write as one safetensors file; a reader never sees half of it."""
+        write_tensors(path, self.tensors(), self.facts())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls.from_tensors(*read_tensors(path))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors under names of their own, `<network number>.<what>.<name>`."""
+        stored: dict[str, Tensor] = {}
+        for number, network in self.networks.items():
+            stored |= put_under(f"{number}.", _stored(network))
+        return stored
+
+    def facts(self) -> dict[str, str]:
+        """What is to be known besides the tensors."""
+        facts = {
+            number: {"device": network.device, "torch_version": network.torch_version}
+            for number, network in self.networks.items()
+        }
+        return {_FACTS: json.dumps(facts)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> Self:
+        """What `tensors` and `facts` were made of."""
+        return cls(
+            networks={
+                int(number): _loaded(under(f"{number}.", tensors), network_facts)
+                for number, network_facts in json.loads(facts[_FACTS]).items()
+            }
+        )
 
 
-def _loaded_rounded(tensors: dict[str, Tensor]) -> RoundedNetwork | None:
-    values, steps = _below(_VALUES, tensors), _below(_STEPS, tensors)
+def _stored(network: TrainedNetwork) -> dict[str, Tensor]:
+    tensors = put_under(_WEIGHTS, network.weights)
+    if (rounded := network.rounded) is not None:
+        tensors |= put_under(_VALUES, {name: coded.values for name, coded in rounded.weights.items()})
+        tensors |= put_under(_SCALES, {name: coded.scales for name, coded in rounded.weights.items()})
+        tensors |= put_under(_BIASES, rounded.biases)
+    return tensors
+
+
+def _loaded(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> TrainedNetwork:
+    return TrainedNetwork(
+        weights=under(_WEIGHTS, tensors),
+        rounded=_loaded_rounded(tensors),
+        device=facts["device"],
+        torch_version=facts["torch_version"],
+    )
+
+
+def _loaded_rounded(tensors: Mapping[str, Tensor]) -> RoundedNetwork | None:
+    values, scales = under(_VALUES, tensors), under(_SCALES, tensors)
     if not values:
         return None
-    weights = {name: Int8Weights(values=values[name], steps=steps[name]) for name in values}
-    return RoundedNetwork(weights=weights, biases=_below(_BIASES, tensors))
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    weights = {name: Int8Weights(values=values[name], scales=scales[name]) for name in values}
+    return RoundedNetwork(weights=weights, biases=under(_BIASES, tensors))

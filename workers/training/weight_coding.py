@@ -14,16 +14,16 @@ INT8_LIMIT = 127
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Int8Weights:
-    """A convolution's weights as whole numbers, times one step for each output channel."""
+    """A convolution's weights as whole numbers, times one quantisation scale for each output channel."""
 
     values: Tensor
     """(out, in, height, width) int8, -127 to 127"""
-    steps: Tensor
+    scales: Tensor
     """(out,) float32"""
 
     def decoded(self) -> Tensor:
         """What ONNX's DequantizeLinear makes of them: float32."""
-        return self.values.float() * self.steps[:, None, None, None]
+        return self.values.float() * self.scales[:, None, None, None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,8 +40,8 @@ class RoundedNetwork:
         return {name: coded.decoded() for name, coded in self.weights.items()} | self.biases
 
 
-def int8_steps(weights: Tensor) -> Tensor:
-    """The step of each output channel, (out,) float32, so that the channel's largest weight is 127 of them."""
+def int8_scales(weights: Tensor) -> Tensor:
+    """The quantisation scale of each output channel, (out,) float32: the channel's largest weight is 127 of it."""
     largest = weights.detach().abs().amax(dim=(1, 2, 3))
-    # A channel of zeros has no step of its own; any will do.
+    # A channel of zeros has no scale of its own; any will do.
     return torch.where(largest > 0, largest / INT8_LIMIT, torch.ones_like(largest)).float()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workers.training.weight_coding import INT8_LIMIT, Int8Weights, RoundedNetwork, int8_steps
+from workers.training.weight_coding import INT8_LIMIT, Int8Weights, RoundedNetwork, int8_scales
 
 _SAMPLE_STRIDE = 3
 """Every third position in each direction is looked at: neighbours tell the same."""
@@ -55,14 +55,14 @@ def _round_layer(layer: nn.Conv2d, energy: Tensor, crossing: Tensor) -> tuple[In
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(energy + damping))
     factor = torch.linalg.cholesky(inverse, upper=True)
     left = left @ (crossing + damping) @ inverse
-    steps = int8_steps(left[:, :-1].reshape(shape))
-    scale = steps.double()
+    scales = int8_scales(left[:, :-1].reshape(shape))
+    exact = scales.double()
     rounded = torch.empty_like(left[:, :-1])
     for place in range(rounded.shape[1]):
-        rounded[:, place] = torch.round(left[:, place] / scale).clamp(-INT8_LIMIT, INT8_LIMIT)
-        error = (left[:, place] - rounded[:, place] * scale) / factor[place, place]
+        rounded[:, place] = torch.round(left[:, place] / exact).clamp(-INT8_LIMIT, INT8_LIMIT)
+        error = (left[:, place] - rounded[:, place] * exact) / factor[place, place]
         left[:, place + 1 :] -= torch.outer(error, factor[place, place + 1 :])
-    return Int8Weights(values=rounded.reshape(shape).to(torch.int8).cpu(), steps=steps.cpu()), left[:, -1].float()
+    return Int8Weights(values=rounded.reshape(shape).to(torch.int8).cpu(), scales=scales.cpu()), left[:, -1].float()
 
 
 def _input_energies(

@@ -19,12 +19,12 @@ import httpx
 import pytest
 
 from app.serve.child_processes import PROJECT_FOLDER
-from app.serve.embedded import take_back_tasks
+from app.serve.embedded import take_back_parts
 from core.clock import utc_now
 from core.database import Database
 from core.jobs import job_states
 from tests.app.live import wait_until
-from tests.core.samples import load_task, new_video, task_id_of
+from tests.core.samples import load_part, new_video, part_id_of
 from tests.deployments import Deployment
 from tests.processes import descendants_of, is_alive
 
@@ -98,7 +98,6 @@ def refuse_to_start(folder: Path, *options: str) -> str:
 def programs(service: Service) -> dict[str, int]:
     """The service's children by what they are."""
     words = {"app api": "api", "--queue cpu": "cpu", "--queue gpu": "gpu", "beat": "beat", "valkey": "broker"}
-    words["app.serve.guard"] = "guard"
     return {
         name: pid
         for pid, command in descendants_of(service.process.pid).items()
@@ -135,7 +134,7 @@ def is_ready(service: Service) -> bool:
 
 class TestOneService:
     def test_one_command_starts_everything(self, service: Service) -> None:
-        assert programs(service).keys() == {"api", "cpu", "gpu", "beat", "broker", "guard"}
+        assert programs(service).keys() == {"api", "cpu", "gpu", "beat", "broker"}
         said = service.log.read_text()
         assert f"ready at {service.url}" in said
         assert f"{service.url}/docs" in said
@@ -185,7 +184,7 @@ def test_nothing_is_left_when_it_is_killed_and_work_survives(tmp_path: Path) -> 
         files = {"file": ("a.mp4", b"no video at all")}
         made = httpx.post(f"{service.url}/v1/videos", files=files, trust_env=False).raise_for_status().json()
         everything = descendants_of(service.process.pid)
-        assert len(everything) >= 6
+        assert len(everything) >= 5
         service.process.kill()
         service.process.wait()
         assert_all_gone(everything)
@@ -206,21 +205,21 @@ def test_ended_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
         assert_all_gone(everything)
 
 
-def running_task(database: Database) -> str:
-    """The id of a task whose worker sent a sign of life just now."""
-    task_id = task_id_of(database, new_video(database), "probe_video")
+def running_part(database: Database) -> str:
+    """The id of a part whose worker sent a sign of life just now."""
+    part_id = part_id_of(database, new_video(database), "probe")
     with database.transaction() as session:
-        assert job_states.claim(session, task_id, now=utc_now(), lease=timedelta(seconds=60))
-    return task_id
+        assert job_states.claim(session, part_id, now=utc_now(), lease=timedelta(seconds=60))
+    return part_id
 
 
-class TestTakeBackTasks:
+class TestTakeBackParts:
     def test_of_the_last_run_on_this_folder(self, embedded_deployment: Deployment) -> None:
-        task_id = running_task(embedded_deployment.database)
-        take_back_tasks(embedded_deployment.settings)
-        assert load_task(embedded_deployment.database, task_id).state == "queued"
+        part_id = running_part(embedded_deployment.database)
+        take_back_parts(embedded_deployment.settings)
+        assert load_part(embedded_deployment.database, part_id).state == "queued"
 
     def test_leaves_those_of_workers_elsewhere(self, deployed_deployment: Deployment) -> None:
-        task_id = running_task(deployed_deployment.database)
-        take_back_tasks(deployed_deployment.settings.model_copy(update={"mode": "embedded"}))
-        assert load_task(deployed_deployment.database, task_id).state == "running"
+        part_id = running_part(deployed_deployment.database)
+        take_back_parts(deployed_deployment.settings.model_copy(update={"mode": "embedded"}))
+        assert load_part(deployed_deployment.database, part_id).state == "running"

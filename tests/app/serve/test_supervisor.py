@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.serve import supervisor as supervision
-from app.serve.child_processes import Child, Guard, Program
+from app.serve.child_processes import Child, Program
 from app.serve.supervisor import ServeError, StopRequestedError, Supervisor
 from tests.app.live import wait_until
 from tests.processes import is_alive
@@ -24,14 +25,8 @@ def program(code: str, name: str = "the sleeper", **environment: str) -> Program
 
 
 @pytest.fixture
-def guard() -> Iterator[Guard]:
-    with Guard(held_files=()) as running:
-        yield running
-
-
-@pytest.fixture
-def supervisor(guard: Guard) -> Iterator[Supervisor]:
-    running = Supervisor(guard)
+def supervisor() -> Iterator[Supervisor]:
+    running = Supervisor()
     yield running
     running.stop()
 
@@ -85,13 +80,11 @@ class TestSupervisor:
         *others, last = ends.read_text().split()
         assert (sorted(others), last) == (["api", "worker"], "broker")
 
-    def test_kills_what_does_not_stop_in_time(
-        self, guard: Guard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
+    def test_kills_what_does_not_stop_in_time(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(supervision, "STOP_SECONDS", 0.3)
         pids = tmp_path / "pids"
         deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        running = Supervisor(guard)
+        running = Supervisor()
         running.start(program(deaf + log_pid(pids, SLEEP)))
         wait_until(lambda: len(pids_in(pids)) == 1, seconds=20)
         running.stop()
@@ -106,18 +99,13 @@ class TestSupervisor:
                 supervisor.start(program(SLEEP))
         assert signal.getsignal(signal.SIGTERM) is before
 
-    def test_ends_where_nobody_would_clean_up(self, supervisor: Supervisor, guard: Guard) -> None:
-        os.kill(guard._process.pid, signal.SIGKILL)
-        with pytest.raises(ServeError, match="cleans up"):
-            supervisor.run()
-
 
 class TestChild:
-    def test_takes_its_whole_group_along(self, guard: Guard, tmp_path: Path) -> None:
+    def test_takes_its_whole_group_along(self, tmp_path: Path) -> None:
         pids = tmp_path / "pids"
         inner = log_pid(pids, SLEEP)
         code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {inner!r}]); sys.exit(3)"
-        child = Child(program(code), guard)
+        child = Child(program(code))
         assert child.wait(until=time.monotonic() + 20)
         wait_until(lambda: len(pids_in(pids)) == 1, seconds=20)
         assert is_alive(pids_in(pids)[0])
@@ -125,18 +113,14 @@ class TestChild:
         wait_until(lambda: not is_alive(pids_in(pids)[0]))
         assert child.has_ended
 
-
-class TestGuard:
-    def test_kills_the_groups_that_it_still_watches(self, tmp_path: Path) -> None:
+    def test_holds_files_open_for_as_long_as_it_lives(self, tmp_path: Path) -> None:
         pids = tmp_path / "pids"
-        with Guard(held_files=()) as guard:
-            children = [Child(program(log_pid(pids, SLEEP)), guard) for _ in range(2)]
-            wait_until(lambda: len(pids_in(pids)) == 2, seconds=20)
-            assert children[0].kill() == -signal.SIGKILL
-            assert not children[1].has_ended
-            # Orphans are reaped by the system. This one is ours.
-            reaper = threading.Thread(target=children[1]._process.wait)
-            reaper.start()
-            # The guard's stdin closes here, as it does when this process is killed.
-        reaper.join()
-        assert not any(is_alive(pid) for pid in pids_in(pids))
+        with (tmp_path / "lock").open("a") as file, (tmp_path / "lock").open("a") as another:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            child = Child(program(log_pid(pids, SLEEP)), held_files=(file.fileno(),))
+            wait_until(lambda: len(pids_in(pids)) == 1, seconds=20)
+            file.close()
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            child.kill()
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,25 +2,27 @@ from __future__ import annotations
 
 import pytest
 
+from core.callers import LOCAL_CALLER
 from core.errors import BundleFileNotFoundError, BundleNotReadyError, JobNotFoundError
 from core.jobs import bundles
 from core.jobs.bundles import BundleFile
-from core.jobs.claims import Finished, Trained
+from core.jobs.claims import Finished, Made
+from core.storage.keys import bundle_prefix
 from tests.core.samples import claim, new_job, sample_bundle, succeed, training_job
 from tests.deployments import Deployment
 
 
 def find(deployment: Deployment, job_id: str, path: str) -> BundleFile:
     with deployment.database.snapshot() as session:
-        return bundles.find_file(session, job_id, path)
+        return bundles.find_file(session, LOCAL_CALLER, job_id, path)
 
 
 @pytest.fixture
 def job_id(deployment: Deployment) -> str:
     database = deployment.database
-    made = training_job(database, network_count=1)
-    succeed(database, claim(database, made, "train_network", 0), Trained())
-    succeed(database, claim(database, made, "finish_job"), Finished(bundle=sample_bundle(made, attempt=2)))
+    made = training_job(database, training_count=1)
+    succeed(database, claim(database, made, "train", 0), Made())
+    succeed(database, claim(database, made, "finish"), Finished(bundle=sample_bundle(made, attempt=2)))
     return made
 
 
@@ -30,7 +32,9 @@ def job_id(deployment: Deployment) -> str:
         ("manifest.json", 2000),
         ("base.mp4", 500),
         ("networks/1.onnx", 101),
-        ("patch_index/00000.bin", 7),
+        ("segments.bin", 100),
+        ("base.m3u8", 60),
+        ("index.bin", 7),
         ("quality/report.json", 9000),
     ],
 )
@@ -55,5 +59,5 @@ def test_before_the_end_there_is_none(deployment: Deployment) -> None:
 
 
 def test_no_two_attempts_share_a_folder() -> None:
-    assert bundles.bundle_prefix("ab", 1) == "bundles/ab/1/"
-    assert bundles.bundle_prefix("ab", 2) == "bundles/ab/2/"
+    assert bundle_prefix("ab", 1) == "bundles/ab/1/"
+    assert bundle_prefix("ab", 2) == "bundles/ab/2/"

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from core.callers import LOCAL_CALLER
 from core.errors import JobActiveError, JobNotFoundError, VideoNotFoundError, VideoRefusedError
 from core.jobs import job_states, jobs
-from core.jobs.claims import Finished, Prepared, Trained
+from core.jobs.claims import Finished, Made
 from core.jobs.progress import StageReport
 from core.presets import resolve_settings
 from stdo.service.resources import Job
@@ -25,7 +26,7 @@ from tests.deployments import Deployment
 
 def resource(deployment: Deployment, job_id: str) -> Job:
     with deployment.database.snapshot() as session:
-        return jobs.get_resource(session, job_id)
+        return jobs.get_resource(session, LOCAL_CALLER, job_id)
 
 
 class TestCreate:
@@ -37,7 +38,7 @@ class TestCreate:
         assert (job.state, job.preset, job.progress, job.stage) == ("queued", "fast", 0.0, None)
         assert (job.created_at, job.started_at, job.finished_at) == (NOON, None, None)
         assert (job.failure, job.bundle, job.stage_progress, job.cancel_requested) == (None, None, None, False)
-        held = claim(deployment.database, job_id, "prepare_job")
+        held = claim(deployment.database, job_id, "encode")
         assert held.settings == expected
 
     def test_of_no_video(self, deployment: Deployment) -> None:
@@ -47,7 +48,7 @@ class TestCreate:
     def test_of_a_refused_video(self, deployment: Deployment) -> None:
         database = deployment.database
         video_id = new_video(database)
-        held = claim(database, video_id, "probe_video")
+        held = claim(database, video_id, "probe")
         with database.transaction() as session:
             job_states.fail(session, held, REFUSAL, now=after(1), infrastructure=False, max_attempts=MAX_ATTEMPTS)
         with pytest.raises(VideoRefusedError, match=REFUSAL.detail):
@@ -58,24 +59,24 @@ class TestResource:
     def test_while_it_works(self, deployment: Deployment) -> None:
         database = deployment.database
         job_id = new_job(database)
-        held = claim(database, job_id, "prepare_job", seconds=1)
+        held = claim(database, job_id, "encode", seconds=1)
         for seconds, done in ((2, 0), (4, 10)):
-            report = StageReport(stage="base_stream", done=done, total=40, unit="frames")
+            report = StageReport(stage="encode", done=done, total=40, unit="frames")
             with database.transaction() as session:
                 job_states.heartbeat(session, held, now=after(seconds), report=report)
         job = resource(deployment, job_id)
-        assert (job.state, job.stage, job.started_at) == ("preparing", "base_stream", after(1))
+        assert (job.state, job.stage, job.started_at) == ("encoding", "encode", after(1))
         assert job.stage_progress is not None
         assert job.stage_progress.model_dump() == {"done": 10, "total": 40, "unit": "frames"}
         assert job.speed == pytest.approx(5)
         assert job.eta_seconds is None
-        assert job.progress == pytest.approx(0.01 + 0.05 / 4)
+        assert job.progress == 0.06 / 4
 
     def test_with_its_bundle(self, deployment: Deployment) -> None:
         database = deployment.database
-        job_id = training_job(database, network_count=1)
-        succeed(database, claim(database, job_id, "train_network", 0), Trained())
-        succeed(database, claim(database, job_id, "finish_job"), Finished(bundle=sample_bundle(job_id)))
+        job_id = training_job(database, training_count=1)
+        succeed(database, claim(database, job_id, "train", 0), Made())
+        succeed(database, claim(database, job_id, "finish"), Finished(bundle=sample_bundle(job_id)))
         job = resource(deployment, job_id)
         assert job.bundle is not None
         assert job.bundle.manifest_url == f"/v1/jobs/{job_id}/bundle/manifest.json"
@@ -83,15 +84,16 @@ class TestResource:
             "base_stream": 500,
             "networks": 201,
             "patch_index": 7,
+            "tables": 160,
             "manifest": 2000,
-            "total": 2708,
+            "total": 2868,
         }
         assert job.bundle.quality["restored"]["psnr_y"] == 40.0
         assert job.bundle.quality["bicubic"]["psnr_y"] == 30.0
         assert job.bundle.quality["lanczos"]["psnr_y"] is None
         assert set(job.bundle.quality) == {"restored", "bicubic", "lanczos", "f0"}
         with database.snapshot() as session:
-            assert jobs.list_page(session).items == (job,)
+            assert jobs.list_page(session, LOCAL_CALLER).items == (job,)
 
     def test_of_no_job(self, deployment: Deployment) -> None:
         with pytest.raises(JobNotFoundError):
@@ -103,20 +105,19 @@ class TestRemove:
         database = deployment.database
         job_id = new_job(database)
         with database.transaction() as session:
-            job_states.cancel(session, job_id, now=after(1))
+            job_states.cancel(session, LOCAL_CALLER, job_id, now=after(1))
         with database.transaction() as session:
-            assert jobs.remove(session, job_id) == (f"jobs/{job_id}/", f"bundles/{job_id}/")
+            assert jobs.remove(session, LOCAL_CALLER, job_id) == (f"jobs/{job_id}/", f"bundles/{job_id}/")
         with pytest.raises(JobNotFoundError):
             resource(deployment, job_id)
 
     def test_is_refused_before_its_end(self, deployment: Deployment) -> None:
         database = deployment.database
-        job_id = new_job(database)
-        succeed(database, claim(database, job_id, "prepare_job"), Prepared(network_count=1))
+        job_id = training_job(database)
         with pytest.raises(JobActiveError, match="training"), database.transaction() as session:
-            jobs.remove(session, job_id)
+            jobs.remove(session, LOCAL_CALLER, job_id)
         assert resource(deployment, job_id).state == "training"
 
     def test_of_no_job(self, deployment: Deployment) -> None:
         with pytest.raises(JobNotFoundError), deployment.database.transaction() as session:
-            jobs.remove(session, "0" * 32)
+            jobs.remove(session, LOCAL_CALLER, "0" * 32)

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from core.callers import LOCAL_CALLER
 from core.errors import MalformedCursorError
 from core.jobs import job_states, jobs, paging, videos
 from tests.core.samples import NOON, new_job, new_video
@@ -16,7 +17,7 @@ def encoded(text: str) -> str:
 
 def listed(deployment: Deployment, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
     with deployment.database.snapshot() as session:
-        page = videos.list_page(session, cursor=cursor, limit=limit)
+        page = videos.list_page(session, LOCAL_CALLER, cursor=cursor, limit=limit)
     return [video.id for video in page.items], page.next_cursor
 
 
@@ -50,7 +51,7 @@ def test_the_cursor_outlives_its_row(deployment: Deployment) -> None:
     first, second = (new_video(deployment.database, seconds=seconds) for seconds in range(2))
     _, cursor = listed(deployment, 1)
     with deployment.database.transaction() as session:
-        videos.remove(session, second)
+        videos.remove(session, LOCAL_CALLER, second)
     assert listed(deployment, 1, cursor) == ([first], None)
 
 
@@ -64,11 +65,11 @@ def test_jobs_by_state_and_video(deployment: Deployment) -> None:
     mine = [new_job(database, video_id=video_id, seconds=seconds) for seconds in range(3)]
     other = new_job(database, seconds=5)
     with database.transaction() as session:
-        job_states.cancel(session, mine[1], now=NOON)
+        job_states.cancel(session, LOCAL_CALLER, mine[1], now=NOON)
     with database.snapshot() as session:
 
         def ids(**filters: str) -> list[str]:
-            return [job.id for job in jobs.list_page(session, **filters).items]  # type: ignore[arg-type]
+            return [job.id for job in jobs.list_page(session, LOCAL_CALLER, **filters).items]  # type: ignore[arg-type]
 
         assert ids() == [other, mine[2], mine[1], mine[0]]
         assert ids(video_id=video_id) == [mine[2], mine[1], mine[0]]

@@ -13,7 +13,6 @@ from core.errors import InvalidObjectKeyError, ObjectNotFoundError, ObjectStoreU
 from core.storage.local_store import ABANDONED_AFTER_SECONDS, LocalObjectStore
 from core.storage.object_store import ObjectStore, make_object_store
 from core.storage.s3_store import MULTIPART_PART_BYTES, S3ObjectStore
-from core.storage.stored_objects import READ_BLOCK_BYTES
 from tests.deployments import Deployment, settings_of
 
 NOT_KEYS = (
@@ -92,7 +91,13 @@ class TestPutAndGet:
 
     @pytest.mark.parametrize(
         ("name", "content_type"),
-        [("manifest.json", "application/json"), ("base.mp4", "video/mp4"), ("quality/f0.png", "image/png")],
+        [
+            ("manifest.json", "application/json"),
+            ("base.mp4", "video/mp4"),
+            ("base.m3u8", "application/vnd.apple.mpegurl"),
+            ("segments.bin", "application/octet-stream"),
+            ("networks/0.onnx", "application/octet-stream"),
+        ],
     )
     def test_the_suffix_tells_the_content_type(self, sandbox: Sandbox, name: str, content_type: str) -> None:
         sandbox.put(f"bundles/1/1/{name}", b"x")
@@ -128,28 +133,27 @@ class TestPutAndGet:
             sandbox.get("videos/1/source")
 
 
-class TestReadRange:
-    DATA = bytes(index % 251 for index in range(2 * READ_BLOCK_BYTES + 10))
+class TestReading:
+    def test_all_of_an_object(self, sandbox: Sandbox) -> None:
+        sandbox.put("bundles/1/1/manifest.json", b"{}")
+        assert sandbox.store.read("bundles/1/1/manifest.json") == b"{}"
 
-    @pytest.mark.parametrize(
-        ("first", "last"),
-        [(0, 0), (0, 9), (5, 300_000), (len(DATA) - 1, len(DATA) - 1), (0, len(DATA) - 1)],
-    )
-    def test_gives_both_ends(self, sandbox: Sandbox, first: int, last: int) -> None:
-        sandbox.put("bundles/1/1/base.mp4", self.DATA)
-        blocks = list(sandbox.store.read_range("bundles/1/1/base.mp4", first, last))
-        assert b"".join(blocks) == self.DATA[first : last + 1]
-        assert max(map(len, blocks)) <= READ_BLOCK_BYTES
+    def test_a_folder_has_the_file_itself(self, embedded_deployment: Deployment, tmp_path: Path) -> None:
+        sandbox = Sandbox(embedded_deployment.store, tmp_path)
+        sandbox.put("bundles/1/1/base.mp4", b"frames")
+        path = sandbox.store.local_path("bundles/1/1/base.mp4")
+        assert path is not None
+        assert path.read_bytes() == b"frames"
+        for missing in ("bundles/1/1/other.mp4", "bundles/1/1", "bundles/1/1/base.mp4/x"):
+            with pytest.raises(ObjectNotFoundError):
+                sandbox.store.local_path(missing)
 
-    def test_of_a_missing_object_fails_at_once(self, sandbox: Sandbox) -> None:
+    def test_a_bucket_has_none(self, deployed_deployment: Deployment) -> None:
+        assert deployed_deployment.store.local_path("bundles/1/1/base.mp4") is None
+
+    def test_a_missing_object(self, sandbox: Sandbox) -> None:
         with pytest.raises(ObjectNotFoundError):
-            sandbox.store.read_range("bundles/1/1/base.mp4", 0, 0)
-
-    def test_may_be_left_early(self, sandbox: Sandbox) -> None:
-        sandbox.put("bundles/1/1/base.mp4", self.DATA)
-        blocks = sandbox.store.read_range("bundles/1/1/base.mp4", 0, len(self.DATA) - 1)
-        assert next(iter(blocks)) == self.DATA[:READ_BLOCK_BYTES]
-        del blocks
+            sandbox.store.read("bundles/1/1/base.mp4")
 
 
 class TestPrefixes:
@@ -182,7 +186,8 @@ def test_nothing_but_plain_keys(sandbox: Sandbox) -> None:
             lambda key: sandbox.store.put_file(key, sandbox.folder / "upload"),
             lambda key: sandbox.store.get_file(key, sandbox.folder / "download"),
             sandbox.store.stat,
-            lambda key: sandbox.store.read_range(key, 0, 0),
+            sandbox.store.read,
+            sandbox.store.local_path,
             lambda key: sandbox.store.presigned_url(key, expires_seconds=60),
         ):
             with pytest.raises(InvalidObjectKeyError):

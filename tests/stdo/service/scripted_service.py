@@ -30,6 +30,7 @@ from stdo.service.resources import (
     Problem,
     Video,
 )
+from tests.stdo.service.file_answers import DroppedConnectionError, FileAnswer, cut, file_response
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _END_OF_HEADERS = b"\r\n\r\n"
@@ -54,10 +55,6 @@ class FormPart:
     data: bytes
 
 
-class DroppedConnectionError(Exception):
-    """Raised in the middle of an answer, so that uvicorn cuts the connection."""
-
-
 @dataclass
 class ScriptedService:
     """What the server answers. Tests fill it in, and look at `received` afterwards."""
@@ -75,8 +72,12 @@ class ScriptedService:
     retry_after: str = "0.01"
     bundle_folder: Path | None = None
     file_redirect: str | None = None
-    broken_files: dict[str, int] = field(default_factory=dict)
-    """Path of a bundle's file -> how often its download breaks off in the middle."""
+    file_answers: dict[str, list[FileAnswer]] = field(default_factory=dict)
+    """Path of a bundle's file -> how the next requests for it are answered; those after them get the file."""
+    lost_answers: list[Response | None] = field(default_factory=list)
+    """One entry for each next POST: it is done, but this is the answer; or there is none, as the connection breaks."""
+    done_by_key: dict[str, Job | Video] = field(default_factory=dict)
+    """What was made for each Idempotency-Key."""
 
     def forget(self) -> None:
         """As new, at the same address."""
@@ -117,12 +118,22 @@ class ScriptedService:
     async def _upload(self, request: Request) -> Response:
         self.note(request)
         await self._take_body(request)
-        return _json(make_video(), 201)
+        return self._done(request, make_video(), 201)
 
     async def _encode(self, request: Request) -> Response:
         self.note(request)
         await self._take_body(request)
-        return _json(make_job("queued"), 202)
+        return self._done(request, make_job("queued"), 202)
+
+    def _done(self, request: Request, made: Job | Video, status: int) -> Response:
+        key = request.headers["idempotency-key"]
+        made = self.done_by_key.setdefault(
+            key, made.model_copy(update={"id": f"{made.id[0]}{len(self.done_by_key) + 1}"})
+        )
+        if not self.lost_answers:
+            return _json(made, status)
+        lost = self.lost_answers.pop(0)
+        return StreamingResponse(cut(b""), headers={"Content-Length": "1000"}) if lost is None else lost
 
     async def _take_body(self, request: Request) -> None:
         body = bytearray()
@@ -138,7 +149,8 @@ class ScriptedService:
         if body["settings"].get("scale") == 5:
             errors = (FieldError(field="settings.scale", message="Input should be 2, 3 or 4"),)
             return problem(422, "invalid-request", "The request is not valid", "settings.scale: wrong", errors)
-        return _json(make_job("queued", settings=body["settings"], preset=body.get("preset", "balanced")), 202)
+        job = make_job("queued", settings=body["settings"], preset=body.get("preset", "balanced"))
+        return self._done(request, job, 202)
 
     async def _videos(self, request: Request) -> Response:
         self.note(request)
@@ -167,7 +179,7 @@ class ScriptedService:
 
     async def _cancel(self, request: Request) -> Response:
         self.note(request)
-        return _json(make_job("cancelled"), 202)
+        return self._done(request, make_job("cancelled"), 202)
 
     async def _presets(self, request: Request) -> Response:
         self.note(request)
@@ -190,10 +202,10 @@ class ScriptedService:
         file = self.bundle_folder / path
         if not file.is_file():
             return problem(404, "bundle-file-not-found", "No such file", f"The bundle has no {path}.")
-        if self.broken_files.get(path, 0):
-            self.broken_files[path] -= 1
-            return StreamingResponse(_half(file), headers={"Content-Length": str(file.stat().st_size)})
-        return FileResponse(file)
+        answers = self.file_answers.get(path)
+        if answers is None:
+            return FileResponse(file)
+        return file_response(request, file.read_bytes(), answers.pop(0) if answers else FileAnswer())
 
 
 @contextmanager
@@ -263,12 +275,6 @@ async def _event_lines(events: Sequence[JobEvent]) -> AsyncIterator[str]:
         yield f"id: {event.id}\nevent: {event.type}\nretry: 10\ndata: {event.model_dump_json()}\n\n"
     if not events or events[-1].state == "training":
         raise DroppedConnectionError
-
-
-async def _half(file: Path) -> AsyncIterator[bytes]:
-    data = file.read_bytes()
-    yield data[: len(data) // 2]
-    raise DroppedConnectionError
 
 
 def _split_form(body: bytes, content_type: str) -> list[FormPart]:

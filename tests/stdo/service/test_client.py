@@ -1,66 +1,36 @@
 from __future__ import annotations
 
 import inspect
-import resource
-import signal
 import socket
-import time
-import tracemalloc
-from collections.abc import Iterator
-from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from stdo.bundle.bundle import open_bundle
 from stdo.service.api_errors import (
     ApiError,
-    BundleFolderError,
-    DownloadMismatchError,
     EventStreamUnavailableError,
     InvalidServiceUrlError,
-    NoBundleError,
     ServiceUnreachableError,
     UnexpectedAnswerError,
-    UnreadableFileError,
     WaitTimeoutError,
 )
 from stdo.service.async_client import AsyncClient
 from stdo.service.client import Client
-from stdo.service.download import Fetch, FetchInterruptedError
 from stdo.service.resources import Job, Page
-from tests.stdo.bundles import write_small_bundle
-from tests.stdo.service.both_clients import OpenClient, blocking, on_asyncio
-from tests.stdo.service.scripted_service import ScriptedService, as_json, make_event, make_job, problem, serving
+from tests.stdo.service.both_clients import OpenClient
+from tests.stdo.service.scripted_service import (
+    ScriptedService,
+    make_event,
+    make_job,
+    problem,
+    serving,
+)
 
-
-@pytest.fixture(params=[blocking, on_asyncio], ids=["blocking", "asyncio"])
-def open_client(request: pytest.FixtureRequest) -> OpenClient:
-    opener: OpenClient = request.param
-    return opener
-
-
-@pytest.fixture
-def client(service: ScriptedService, open_client: OpenClient) -> Iterator[Any]:
-    with open_client(service.url, patience_seconds=5.0) as opened:
-        yield opened
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "a clip.mp4"
-    path.write_bytes(bytes(range(256)) * 1000)
-    return path
-
-
-@pytest.fixture(scope="module")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_bundle(tmp_path_factory.mktemp("bundle"))
+_BUNDLE = "/v1/jobs/j1/bundle"
 
 
 def test_both_clients_have_the_same_methods_and_arguments() -> None:
@@ -69,52 +39,6 @@ def test_both_clients_have_the_same_methods_and_arguments() -> None:
     for name in methods:
         parameters = inspect.signature(getattr(Client, name)).parameters
         assert parameters == inspect.signature(getattr(AsyncClient, name)).parameters, name
-
-
-def test_an_upload_sends_the_file_and_counts_its_bytes(client: Any, service: ScriptedService, clip: Path) -> None:
-    counted: list[tuple[int, int]] = []
-    video = client.upload(clip, on_progress=lambda done, total: counted.append((done, total)))
-    assert video.id == "v1"
-    assert [(part.name, part.file_name, part.data) for part in service.parts] == [
-        ("file", "a clip.mp4", clip.read_bytes())
-    ]
-    assert counted[-1] == (256_000, 256_000)
-    assert [done for done, _ in counted] == sorted(done for done, _ in counted)
-    assert len(counted) > 3
-
-
-def test_an_encode_sends_preset_and_settings_before_the_file(client: Any, service: ScriptedService, clip: Path) -> None:
-    job = client.encode(clip, preset="fast", settings={"training": {"steps": 7}})
-    assert (job.id, job.state) == ("j1", "queued")
-    assert [part.name for part in service.parts] == ["settings", "preset", "file"]
-    assert as_json(service.parts[0].data) == {"training": {"steps": 7}}
-    assert service.parts[1].data == b"fast"
-
-
-def test_an_upload_takes_little_memory(client: Any, service: ScriptedService, tmp_path: Path) -> None:
-    service.keep_upload = False
-    large = tmp_path / "large.mp4"
-    with large.open("wb") as file:
-        file.truncate(64 << 20)
-    tracemalloc.start()
-    client.upload(large)
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert service.uploaded_bytes > large.stat().st_size
-    assert peak_bytes < 12 << 20
-
-
-def test_a_file_that_is_not_there_is_named(client: Any, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFileError, match=r"absent\.mp4 can't be read: No such file"):
-        client.upload(tmp_path / "absent.mp4")
-    with pytest.raises(UnreadableFileError, match="Is a directory"):
-        client.upload(tmp_path)
-
-
-def test_an_uploaded_video_is_encoded_by_its_id(client: Any, service: ScriptedService) -> None:
-    job = client.create_job("v1", preset="paper", settings={"scale": 4})
-    assert (job.preset, job.settings) == ("paper", {"scale": 4})
-    assert service.received[-1].path == "/v1/videos/v1/jobs"
 
 
 def test_a_refusal_tells_which_field_is_wrong(client: Any) -> None:
@@ -238,127 +162,6 @@ def test_events_of_an_unknown_job(client: Any, service: ScriptedService) -> None
         client.iterate_progress("j1")
 
 
-def test_a_bundle_is_fetched_whole(client: Any, service: ScriptedService, bundle_folder: Path, tmp_path: Path) -> None:
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
-    counted: list[tuple[int, int]] = []
-    folder = client.fetch("j1", tmp_path / "new" / "bundle", on_progress=lambda *counts: counted.append(counts))
-    with open_bundle(folder) as bundle:
-        assert [check.problem for check in bundle.verify() if check.problem] == []
-        total = sum(entry.byte_count for entry in bundle.manifest.all_files())
-    assert counted[-1] == (total, total)
-    assert _files(folder) == _files(bundle_folder)
-
-
-def test_a_fetch_goes_on_with_what_is_there(
-    client: Any, service: ScriptedService, bundle_folder: Path, tmp_path: Path
-) -> None:
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
-    client.fetch("j1", tmp_path)
-    (tmp_path / "manifest.json").unlink()
-    (tmp_path / "networks" / "0.onnx").write_bytes(b"damaged")
-    (tmp_path / "networks" / "1.onnx").unlink()
-    service.received.clear()
-    client.fetch("j1", tmp_path)
-    asked = {one.path.partition("/bundle/")[2] for one in service.received if "/bundle/" in one.path}
-    assert asked == {"manifest.json", "networks/0.onnx", "networks/1.onnx"}
-    assert _files(tmp_path) == _files(bundle_folder)
-
-
-def test_a_download_that_breaks_off_starts_again(
-    client: Any, service: ScriptedService, bundle_folder: Path, tmp_path: Path
-) -> None:
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
-    service.broken_files = {"base.mp4": 2}
-    counted: list[tuple[int, int]] = []
-    client.fetch("j1", tmp_path, on_progress=lambda *counts: counted.append(counts))
-    assert service.broken_files == {"base.mp4": 0}
-    assert counted[-1][0] == counted[-1][1]
-    assert _files(tmp_path) == _files(bundle_folder)
-
-
-def test_a_fetch_that_is_given_up_does_not_wait_for_its_next_try(bundle_folder: Path, tmp_path: Path) -> None:
-    fetch = Fetch((bundle_folder / "manifest.json").read_bytes(), tmp_path, None)
-    fetch.pause(0)
-    started = time.monotonic()
-    Timer(0.1, fetch.stop).start()
-    with pytest.raises(FetchInterruptedError):
-        fetch.pause(60)
-    assert time.monotonic() - started < 30
-
-
-def test_a_file_that_is_not_as_promised_never_appears(client: Any, service: ScriptedService, tmp_path: Path) -> None:
-    source = write_small_bundle(tmp_path / "source")
-    network = source / "networks" / "1.onnx"
-    network.write_bytes(network.read_bytes()[:-1] + b"!")
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], source
-    target = tmp_path / "target"
-    with pytest.raises(DownloadMismatchError, match=r"networks/1\.onnx differs"):
-        client.fetch("j1", target)
-    assert not (target / "networks" / "1.onnx").exists()
-    assert not (target / "manifest.json").exists()
-    assert not list(target.rglob("*.part"))
-
-
-def test_a_folder_with_something_else_is_left_alone(
-    client: Any, service: ScriptedService, bundle_folder: Path, tmp_path: Path
-) -> None:
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
-    other = bundle_folder.joinpath("manifest.json").read_text().replace("test-bundle", "another")
-    (tmp_path / "manifest.json").write_text(other)
-    with pytest.raises(BundleFolderError, match="holds another bundle"):
-        client.fetch("j1", tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(BundleFolderError, match="no manifest"):
-        client.fetch("j1", tmp_path)
-    with pytest.raises(BundleFolderError, match="Choose another folder"):
-        client.fetch("j1", tmp_path / "manifest.json")
-
-
-def test_a_full_disk_is_told(client: Any, service: ScriptedService, bundle_folder: Path, tmp_path: Path) -> None:
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        # The largest file that may be written stands for the space that is left.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-        with pytest.raises(BundleFolderError, match=r"can't be used: File too large\. Choose another folder"):
-            client.fetch("j1", tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert not list(tmp_path.rglob("*.part"))
-    assert not (tmp_path / "manifest.json").exists()
-    client.fetch("j1", tmp_path)
-    assert _files(tmp_path) == _files(bundle_folder)
-
-
-def test_there_is_no_bundle_of_a_job_without_one(client: Any, service: ScriptedService, tmp_path: Path) -> None:
-    for state, reason in (("training", "Wait until"), ("failed", r"It broke: Mend it\."), ("cancelled", "cancelled")):
-        service.job_answers = [make_job(state)]
-        with pytest.raises(NoBundleError, match=reason):
-            client.fetch("j1", tmp_path)
-
-
-def test_the_key_goes_to_the_service_and_to_no_other_host(
-    open_client: OpenClient, service: ScriptedService, bundle_folder: Path, tmp_path: Path
-) -> None:
-    store_requests: list[Request] = []
-
-    async def stored_file(request: Request) -> Response:
-        store_requests.append(request)
-        return FileResponse(bundle_folder / request.path_params["path"])
-
-    service.job_answers, service.bundle_folder = [make_job("succeeded")], bundle_folder
-    with serving(Starlette(routes=[Route("/{path:path}", stored_file)])) as store_url:
-        service.file_redirect = store_url
-        with open_client(service.url, api_key="secret") as client:
-            folder = client.fetch("j1", tmp_path)
-    assert _files(folder) == _files(bundle_folder)
-    assert {one.headers.get("authorization") for one in service.received} == {"Bearer secret"}
-    assert len(store_requests) == len(_files(bundle_folder)) - 1
-    assert all("authorization" not in request.headers for request in store_requests)
-
-
 def test_a_redirected_call_says_where_to(open_client: OpenClient) -> None:
     async def elsewhere(_: Request) -> Response:
         return RedirectResponse("https://elsewhere.example/v1/jobs/j1", status_code=301)
@@ -425,7 +228,3 @@ def test_identifiers_that_would_change_the_path(client: Any, service: ScriptedSe
         with pytest.raises(InvalidServiceUrlError):
             client.delete(identifier)
     assert not service.received
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

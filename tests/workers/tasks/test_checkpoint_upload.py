@@ -22,15 +22,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """As a step does: whole or not at all."""
+    """As a part does: whole or not at all."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(content)
     unfinished.replace(path)
 
 
 def stored(store: ObjectStore) -> bytes | None:
-    info = store.stat(KEY)
-    return None if info is None else b"".join(store.read_range(KEY, 0, info.byte_count - 1))
+    return None if store.stat(KEY) is None else store.read(KEY)
 
 
 def test_uploads_each_new_checkpoint(deployment: Deployment, tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_the_last_checkpoint_is_kept_for_whoever_may_go_on(
         write(path, b"last")
         if reason is not None:
             stop.set(reason)
-        raise RuntimeError("the step has ended")
+        raise RuntimeError("the part has ended")
 
     with pytest.raises(RuntimeError), CheckpointKeeper(embedded_deployment.store, KEY, path, stop):
         crash()
