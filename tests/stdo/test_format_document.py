@@ -13,9 +13,10 @@ from pydantic import BaseModel
 import stdo
 from stdo.bundle import manifest
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.h273 import colour_codes
 from stdo.bundle.manifest import Colour
 from stdo.bundle.patch_index import decode_segment
-from stdo.decoder.colour import colour_codes, colour_factors
+from stdo.decoder.colour import colour_factors
 from stdo.decoder.frames import yuv_to_rgb
 from stdo.decoder.onnx_profile import (
     IR_VERSION,
