@@ -151,7 +151,7 @@ class IdempotencyKeyReusedError(ServiceError):
 
     def __init__(self, key: str) -> None:
         message = f"An earlier request with the key {key!r} asked for something else. Use a new key for a new request."
-        super().__init__(message, errors=(FieldError(field="header.idempotency-key", message=message),))
+        super().__init__(message, errors=(FieldError(field="header.Idempotency-Key", message=message),))
 
 
 class RequestAnsweredMeanwhileError(ConflictError):

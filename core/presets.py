@@ -240,6 +240,9 @@ class EncodingSettings(_Settings):
                 raise ValueError(f"training.{name} belongs to the method {' or '.join(methods)}")
         if training.joint_shares is not None and len(training.joint_shares) != self.groups.count:
             raise ValueError(f"joint_shares has {len(training.joint_shares)} values for {self.groups.count} groups")
+        stream = self.base_stream
+        if self.hdr == "keep" and (not CODECS[stream.codec].carries_hdr or stream.bit_depth == 8):
+            raise ValueError("hdr keep needs ten bits and a codec that players show it in: hevc, av1 or vvc")
         return self
 
     @property

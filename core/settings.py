@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -141,9 +140,9 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "scratch"
 
     @property
-    def queues(self) -> Mapping[Literal["finish"], Literal["cpu", "gpu"]]:
-        """The queue of each kind of part whose queue a setting names."""
-        return {"finish": self.finish_queue}
+    def compiled_dir(self) -> Path:
+        """Folder for what torch has compiled. It may be deleted at any time, and is made anew then."""
+        return self.data_dir.absolute() / "compiled"
 
     @property
     def lease(self) -> timedelta:

@@ -107,7 +107,11 @@ class JobRow(Base):
     """One encode of one video. `core.jobs.job_states` alone changes it."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "tenant", "created_at", "id"), Index(None, "video_id"))
+    __table_args__ = (
+        Index(None, "tenant", "created_at", "id"),
+        Index(None, "video_id"),
+        Index(None, "swept_at", "finished_at"),
+    )
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
     tenant: Mapped[str] = mapped_column(Word)

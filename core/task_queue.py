@@ -7,8 +7,7 @@ expires, and `core.jobs.housekeeping` queues it again. (docs/decisions/0006 has 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import cast, get_args
+from typing import cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -19,11 +18,12 @@ from core.database import Database, Sender, make_engine
 from core.errors import BrokerUnavailableError
 from core.outbox import PartMessage
 from core.settings import Settings
-from core.tables import PartKind, QueueName
+from core.tables import QueueName
 
 QUEUES: tuple[QueueName, ...] = ("cpu", "gpu")
-TASK_NAMES: Mapping[PartKind, str] = {kind: f"stdo.{kind}" for kind in get_args(PartKind)}
-"""What a worker registers. Each Celery task has one argument, the id of the part's row."""
+TASK_NAME = "stdo.part"
+"""What a worker registers. The Celery task has one argument, the queue in which a part waits: the rows say which one is
+first in line."""
 
 VISIBILITY_SLACK_SECONDS = 3600
 """Far more than from fetching a message to acknowledging it, so that no message comes twice on that account."""
@@ -75,7 +75,7 @@ def make_sender(celery: Celery) -> Sender:
 
     def send(message: PartMessage) -> None:
         try:
-            celery.send_task(TASK_NAMES[message.kind], args=[message.part_id], queue=message.queue)
+            celery.send_task(TASK_NAME, args=[message.queue], queue=message.queue)
         except OperationalError as error:
             _log.warning("the %s part %s was not sent; it will be sent again: %s", message.kind, message.part_id, error)
 

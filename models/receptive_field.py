@@ -6,6 +6,7 @@ from torch import nn
 from models.layers import BicubicEnlargement
 from models.registry import build_network
 
+
 def receptive_radius(architecture: str, scale: int) -> int:
     """How many pixels of the base frame away an output pixel still depends on, at most, in either direction.
 

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-<<<<<<< HEAD
 from models.registry import ARCHITECTURES
-from pretraining.plan import PLAN, PRETRAINED_SCALES, PlannedNetwork, plan_of
-=======
-from models.registry import ARCHITECTURES, SUPPORTED_SCALES
 from pretraining.export_general import export_general
-from pretraining.plan import PLAN, PlannedNetwork, plan_of
->>>>>>> decoder
+from pretraining.plan import PLAN, PRETRAINED_SCALES, PlannedNetwork, plan_of
 from pretraining.recipe import pretrain
 from pretraining.report import print_figures
 from stdo.decoder.general import INDEX

@@ -183,7 +183,7 @@ def test_a_video_goes_in_and_a_bundle_comes_out(service: Service, clip: Path, tm
     assert video.state == "ready"
     assert video.source is not None
     assert video.source.frame_count == 12
-    check_bundle(job, client.fetch(job.id, tmp_path / "bundle"), clip)
+    check_bundle(job, client.fetch(job.id, tmp_path / "bundle", reports=True), clip)
     wait_until(
         lambda: not service.store.list_prefix(work_key(job.id, "")), seconds=10, what="the tidying up of the store"
     )
@@ -206,4 +206,4 @@ def test_a_killed_service_leaves_no_process_and_goes_on_when_started_again(tmp_p
     with embedded_process(data_dir, log) as (_, url), Client(url) as client:
         job = client.wait(job_id, timeout_seconds=PATIENCE_SECONDS)
         assert job.state == "succeeded", job.failure
-        check_bundle(job, client.fetch(job.id, tmp_path / "bundle"), clip)
+        check_bundle(job, client.fetch(job.id, tmp_path / "bundle", reports=True), clip)

@@ -1,9 +1,8 @@
-"""`python -m workers`: run, beat, step."""
+"""`python -m workers`: run, beat, part."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -11,10 +10,11 @@ from threading import Event
 from typing import get_args
 
 from core.errors import SettingsError
-from core.settings import load_settings
+from core.logs import configure_logging
+from core.settings import Settings, load_settings
 from core.tables import QueueName
 
-# Each command imports what it needs itself: a step has no use for Celery, and starts the sooner without it.
+# Each command imports what it needs itself: a part has no use for Celery, and starts sooner without it.
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers", description="The workers of the encoding service.")
     commands = parser.add_subparsers(required=True)
 
-    run = commands.add_parser("run", help="work on tasks until SIGTERM")
+    run = commands.add_parser("run", help="work on parts of encodes until SIGTERM")
     run.add_argument(
         "--queue",
         action="append",
@@ -39,17 +39,15 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(QueueName),
         help="a queue to work on; can be repeated",
     )
-    run.add_argument(
-        "--concurrency", type=_positive, default=1, help="tasks at a time, each of which uses all threads of a step"
-    )
+    run.add_argument("--concurrency", type=_positive, default=1, help="parts at a time, each of which uses all threads")
     run.set_defaults(command=_run)
 
     beat = commands.add_parser("beat", help="take back what dead workers held, and send again what was lost")
     beat.set_defaults(command=_beat)
 
-    step = commands.add_parser("step", help="one step of an encode; started by a worker, never by hand")
-    step.add_argument("spec", type=Path, help="file that says what to do")
-    step.set_defaults(command=_step)
+    part = commands.add_parser("part", help="one part of an encode; started by a worker, never by hand")
+    part.add_argument("spec", type=Path, help="file that says what to do")
+    part.set_defaults(command=_part)
     return parser
 
 
@@ -62,8 +60,7 @@ def _positive(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from workers.tasks.celery import run_worker
 
-    _log_to_stderr()
-    return run_worker(load_settings(), arguments.queue, concurrency=arguments.concurrency)
+    return run_worker(_settings_and_log(), arguments.queue, concurrency=arguments.concurrency)
 
 
 def _beat(_: argparse.Namespace) -> int:
@@ -72,19 +69,21 @@ def _beat(_: argparse.Namespace) -> int:
     shutdown = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: shutdown.set())
-    _log_to_stderr()
-    run_beat(load_settings(), shutdown=shutdown)
+    run_beat(_settings_and_log(), shutdown=shutdown)
     return 0
 
 
-def _step(arguments: argparse.Namespace) -> int:
-    from workers.sandbox.child import run_step
+def _part(arguments: argparse.Namespace) -> int:
+    from workers.sandbox.child import carry_out
 
-    return run_step(arguments.spec)
+    return carry_out(arguments.spec)
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _settings_and_log() -> Settings:
+    """The environment's settings, with the log set up as they say. Raises SettingsError."""
+    settings = load_settings()
+    configure_logging(as_json=settings.mode == "deployed")
+    return settings
 
 
 if __name__ == "__main__":

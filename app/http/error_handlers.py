@@ -79,8 +79,9 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
         if item["type"] == "json_invalid":
             detail = f"The body is not JSON: {item['ctx']['error']}, at character {item['loc'][-1]}."
             return problems.render(request.scope, ProblemError(problems.MALFORMED_JSON, detail))
-    fields = tuple(FieldError(field=_field_name(item["loc"]), message=plain_message(item["msg"])) for item in items)
-    return problems.render(request.scope, invalid_fields(fields))
+    fields = (FieldError(field=_field_name(item["loc"]), message=plain_message(item["msg"])) for item in items)
+    # What two dependencies ask for is told twice.
+    return problems.render(request.scope, invalid_fields(tuple(dict.fromkeys(fields))))
 
 
 def _field_name(location: Sequence[str | int]) -> str:

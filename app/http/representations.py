@@ -1,4 +1,4 @@
-"""Resources and files as responses that a caller can hold against what it has already (RFC 9110, sections 13 and 14)."""
+"""Answers that a caller can hold against what it has already: entity tags and ranges (RFC 9110, sections 13, 14)."""
 
 from __future__ import annotations
 

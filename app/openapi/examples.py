@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from core.presets import resolve_settings
+from core.presets import PRESETS, resolve_settings
 from stdo.bundle.manifest import Rational, Source
-from stdo.service.resources import Job, JobEvent, Page, StageProgress, Video
+from stdo.service.resources import Job, JobEvent, Page, Preset, StageProgress, Video
 
 VIDEO_ID = "9f0c2a4e6b8d4f1a8c3e5d7f90b1a2c3"
 JOB_ID = "4b6d8f0a2c4e4a6b9d1f3e5c7a9b0d2e"
@@ -71,17 +71,26 @@ QUEUED_JOB = Job(
 TRAINING_JOB = QUEUED_JOB.model_copy(
     update={**_PROGRESS, "stage_seconds": {"probe": 0.9, "encode": 3.1, "score": 6.4, "group": 0.2}, "started_at": _AT}
 )
+# Not inside the table below: there pydantic fails to read the docstrings of a class that is made on the way.
+PAGE_OF_JOBS = Page[Job](items=(TRAINING_JOB,), next_cursor=None)
+PAGE_OF_VIDEOS = Page[Video](items=(READY_VIDEO,), next_cursor="WyIyMDI2LTExLTIyVDEyOjAwOjAwKzAwOjAwIl0")
+PAGE_OF_PRESETS = Page[Preset](items=(Preset(**PRESETS[0].model_dump(mode="json")),), next_cursor=None)
 PROGRESS_EVENT = JobEvent(id=17, type="progress", at=_AT, **_PROGRESS)
 
 RESPONSES: Mapping[tuple[str, int], BaseModel | Mapping[str, Any]] = {
     ("get_liveness", 200): {"status": "alive"},
     ("get_readiness", 200): {"status": "ready"},
     ("create_job_with_video", 202): QUEUED_JOB,
-    ("list_jobs", 200): Page[Job](items=(TRAINING_JOB,), next_cursor=None),
+    ("list_jobs", 200): PAGE_OF_JOBS,
     ("get_job", 200): TRAINING_JOB,
     ("cancel_job", 202): TRAINING_JOB.model_copy(update={"cancel_requested": True}),
     ("create_video", 201): UPLOADED_VIDEO,
-    ("list_videos", 200): Page[Video](items=(READY_VIDEO,), next_cursor="WyIyMDI2LTExLTIyVDEyOjAwOjAwKzAwOjAwIl0"),
+    ("list_videos", 200): PAGE_OF_VIDEOS,
     ("get_video", 200): READY_VIDEO,
     ("create_job", 202): QUEUED_JOB,
+    ("list_presets", 200): PAGE_OF_PRESETS,
+    ("list_networks", 200): {
+        "items": [{"sha256": SHA256, "architecture": "espcn", "scale": 2, "channels": "rgb", "byte_count": 47_104}],
+        "next_cursor": None,
+    },
 }

@@ -19,11 +19,9 @@ from core.errors import (
     VideoNotFoundError,
 )
 
-FOREIGN_ORIGIN = ProblemError(
-    problems.FOREIGN_ORIGIN, "This service runs without API keys, and so answers only to localhost."
-)
 OPEN_PROBLEMS = document(
-    FOREIGN_ORIGIN,
+    ProblemError(problems.FOREIGN_ORIGIN, "This service runs without API keys, and so answers only to localhost."),
+    invalid_field("query.limit", "Input should be less than or equal to 100"),
     ProblemError(problems.INTERNAL_ERROR, "Its log has the reason under the id 0b1c2d3e4f5a4b6c8d9e0f1a2b3c4d5e."),
 )
 """What a route that needs no API key may answer."""
@@ -32,7 +30,6 @@ COMMON_PROBLEMS = {
     **document(
         ProblemError(problems.MISSING_API_KEY, "Send an API key as `Authorization: Bearer <key>`."),
         InvalidApiKeyError(),
-        invalid_field("query.limit", "Input should be less than or equal to 100"),
         DatabaseUnavailableError("The database does not answer. Try again in a few seconds."),
     ),
 }

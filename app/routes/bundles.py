@@ -39,7 +39,7 @@ router = APIRouter(
         206: {
             "description": "The part that `Range` names.",
             "headers": describe_headers("Content-Range", *FILE_HEADERS),
-            "content": dict.fromkeys(CONTENT_TYPES, {**BINARY, "example": "some of its bytes"}),
+            "content": {kind: {**BINARY, "example": "some of its bytes"} for kind in CONTENT_TYPES},
         },
         304: dict(NOT_MODIFIED),
         **document(
@@ -62,7 +62,7 @@ router = APIRouter(
 def get_manifest(
     job_id: JobId, caller: CallerDep, session: SnapshotDep, services: ServicesDep, request: Request
 ) -> Response:
-    """What the bundle is, and the paths, sizes and hashes of its files, which lie beside this address. Never changes."""
+    """What the bundle is, and paths, sizes and hashes of its files, which lie beside this address. It never changes."""
     file = bundles.find_file(session, caller, job_id, MANIFEST_NAME)
     return _known_or_empty(file, services, request) or _send(file, services)
 

@@ -14,7 +14,8 @@ from app.http.representations import FOR_EVERYONE_FOREVER, RangedFile, is_not_mo
 from app.openapi.documentation import NOT_MODIFIED, answer, describe_headers, document
 from app.openapi.examples import SHA256
 from app.openapi.shared_parts import OPEN_PROBLEMS
-from stdo.bundle.manifest import Channels, Scale, Sha256
+from stdo.bundle.fields import Sha256
+from stdo.bundle.manifest import Channels, Scale
 from stdo.bundle.schema import SCHEMA_PATH
 from stdo.decoder.general import GENERAL
 from stdo.service.resources import Page
@@ -32,7 +33,7 @@ class GeneralNetworkFile(BaseModel):
 
     sha256: Sha256
     """Of its ONNX file, which lies at `/v1/networks/{sha256}`."""
-    name: str
+    architecture: str
     scale: Scale
     channels: Channels
     byte_count: int
@@ -51,7 +52,7 @@ def list_networks() -> Page[GeneralNetworkFile]:
         items=tuple(
             GeneralNetworkFile(
                 sha256=sha256,
-                name=network.name,
+                architecture=network.architecture,
                 scale=network.scale,
                 channels=network.channels,
                 byte_count=network.path.stat().st_size,

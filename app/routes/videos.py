@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app.dependencies import (
     CallerDep,
@@ -32,11 +33,10 @@ from app.openapi.shared_parts import (
 from app.uploads.job_requests import JobRequest, require_json, resolve
 from app.uploads.repeats import Remember, form_body
 from app.uploads.store import delete_objects, new_video
+from core.callers import Caller
 from core.clock import utc_now
 from core.errors import MalformedCursorError, VideoInUseError, VideoRefusedError
-from core.callers import Caller
 from core.jobs import jobs, videos
-from sqlalchemy.orm import Session
 from stdo.service.resources import Job, Page, Video, VideoState
 
 PROBE_SECONDS = 1

@@ -92,7 +92,7 @@ def _start(supervisor: Supervisor, settings: Settings, listener: socket.socket, 
     engine.dispose()
     if settings.redis_url is None:
         settings = _start_broker(supervisor, settings)
-    take_back_tasks(settings)
+    take_back_parts(settings)
     environment = {
         variable_name("data_dir"): str(settings.data_dir),
         variable_name("redis_url"): settings.broker_url,
@@ -135,7 +135,7 @@ def _answers(url: str) -> bool:
             return False
 
 
-def take_back_tasks(settings: Settings) -> None:
+def take_back_parts(settings: Settings) -> None:
     """Queue what the workers of the service's last run held when it ended.
 
     The lock on the folder says that none of them lives, which holds for the database in that folder alone: workers of
@@ -147,7 +147,7 @@ def take_back_tasks(settings: Settings) -> None:
         count = job_states.reap(session, now=utc_now(), max_attempts=settings.max_attempts, include_live=own_database)
     database.close()
     if count:
-        log.info("%d interrupted tasks are taken up again", count)
+        log.info("%d interrupted parts are taken up again", count)
 
 
 def _is_ready(url: str) -> bool:

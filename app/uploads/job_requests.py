@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError

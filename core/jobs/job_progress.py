@@ -15,6 +15,7 @@ from core.tables import JobRow, PartRow
 PROGRESS_DIGITS = 4
 ETA_DIGITS = 1
 SPEED_DIGITS = 3
+SECONDS_DIGITS = 3
 
 
 def record(session: Session, job: JobRow | None, part: PartRow, report: StageReport, *, now: datetime) -> None:
@@ -64,9 +65,9 @@ def show_nothing(job: JobRow) -> None:
 def _close_stage(job: JobRow | None, part: PartRow, now: datetime) -> None:
     if job is None or part.stage is None or part.stage_started_at is None:
         return
-    spent = (now - part.stage_started_at).total_seconds()
+    spent = job.stage_seconds.get(part.stage, 0.0) + _stage_seconds(part, now)
     # A new dictionary: SQLAlchemy does not see changes inside one.
-    job.stage_seconds = {**job.stage_seconds, part.stage: job.stage_seconds.get(part.stage, 0.0) + spent}
+    job.stage_seconds = {**job.stage_seconds, part.stage: round(spent, SECONDS_DIGITS)}
     part.stage_started_at = now
 
 

@@ -37,7 +37,7 @@ FIRST_PAUSE = timedelta(seconds=30)
 that are usual, an outage of a minute and a half costs no job."""
 LONGEST_PAUSE = timedelta(minutes=10)
 
-NO_QUEUES: Mapping[PartKind, QueueName] = MappingProxyType({})
+NONE_CHOSEN: Mapping[PartKind, QueueName] = MappingProxyType({})
 
 
 def claim(session: Session, part_id: str, *, now: datetime, lease: timedelta) -> Claim | None:
@@ -85,12 +85,12 @@ def succeed(
     result: PartResult,
     *,
     now: datetime,
-    queues: Mapping[PartKind, QueueName] = NO_QUEUES,
+    queues: Mapping[PartKind, QueueName] = NONE_CHOSEN,
 ) -> None:
     """End a part with its result, and let the parts after it begin. Raises LeaseLostError.
 
     Args:
-        queues: for kinds of parts whose queue the operator's settings name (core.settings.Settings.queues).
+        queues: core.jobs.part_kinds.chosen_queues() of the operator's settings.
     """
     job, part = _lock_held(session, claim)
     assert type(result) is PART_KINDS[part.kind].result

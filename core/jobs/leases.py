@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from core.errors import LeaseLostError
 from core.jobs.part_kinds import PART_KINDS, PartDefinition, outputs
 from core.outbox import send_after_commit
-from core.tables import PartRow, PartState, QueueName, new_id
+from core.tables import JobRow, PartRow, PartState, QueueName, new_id
 
 _NO_PROGRESS: Mapping[str, Any] = {
     "fraction": 0.0,
@@ -185,6 +185,17 @@ def count_queued(session: Session, queue: QueueName) -> int:
     """Parts of a queue that anyone may claim."""
     statement = select(func.count()).select_from(PartRow).where(PartRow.state == "queued", PartRow.queue == queue)
     return session.scalar(statement) or 0
+
+
+def first_in_line(session: Session, queue: QueueName, *, now: datetime) -> str | None:
+    """The queued part of the oldest job: a job that has begun is finished before those that came after it."""
+    statement = (
+        select(PartRow.id)
+        .outerjoin(JobRow, JobRow.id == PartRow.job_id)
+        .where(PartRow.state == "queued", PartRow.queue == queue, PartRow.not_before <= now)
+        .order_by(func.coalesce(JobRow.created_at, PartRow.created_at), PartRow.training_number, PartRow.id)
+    )
+    return session.scalars(statement.limit(1)).first()
 
 
 def parts_to_send_again(session: Session, queue: QueueName, *, now: datetime, older_than: timedelta) -> list[str]:

@@ -9,11 +9,12 @@ kind is a row here, its name in `core.tables.PartKind`, and its function in `wor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from core.jobs.claims import Finished, Made, PartResult, Planned, Probed
+from core.settings import Settings
 from core.tables import PartKind, QueueName
 from stdo.service.resources import JobState, Stage
 
@@ -46,7 +47,9 @@ class PartDefinition:
     each_training: bool = False
     """Whether there is one for each training."""
     queue: QueueName
-    """Whose workers do it, unless the operator's settings say otherwise (core.settings)."""
+    """Whose workers do it, unless the operator says otherwise."""
+    chosen_queue: Callable[[Settings], QueueName] | None = None
+    """What the operator says, where that is a setting."""
     job_state: JobState | None
     """The state of the job while it runs; None where it belongs to a video."""
     needs: tuple[str, ...]
@@ -113,6 +116,7 @@ _DEFINITIONS = (
         kind="finish",
         added_by="plan",
         queue="cpu",
+        chosen_queue=lambda settings: settings.finish_queue,
         job_state="finishing",
         needs=("source_info", "base_stream", "plan", "scores", EACH_TRAINING),
         makes=(),
@@ -131,6 +135,11 @@ JOB_PARTS: Sequence[PartDefinition] = tuple(definition for definition in _DEFINI
 def job_states_in_order() -> tuple[JobState, ...]:
     """The states of a job on its way to success."""
     return ("queued", *dict.fromkeys(each.job_state for each in JOB_PARTS if each.job_state), "succeeded")
+
+
+def chosen_queues(settings: Settings) -> Mapping[PartKind, QueueName]:
+    """The queues of those kinds whose queue is a setting."""
+    return {each.kind: each.chosen_queue(settings) for each in PART_KINDS.values() if each.chosen_queue is not None}
 
 
 def makes_bundle(kind: PartKind) -> bool:

@@ -85,6 +85,7 @@ def upgrade() -> None:
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_jobs_tenant_created_at_id'), ['tenant', 'created_at', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_video_id'), ['video_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_jobs_swept_at_finished_at'), ['swept_at', 'finished_at'], unique=False)
 
     op.create_table('bundles',
     sa.Column('job_id', sa.String(length=32), nullable=False),
@@ -161,6 +162,7 @@ def downgrade() -> None:
     op.drop_table('events')
     op.drop_table('bundles')
     with op.batch_alter_table('jobs', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_jobs_swept_at_finished_at'))
         batch_op.drop_index(batch_op.f('ix_jobs_video_id'))
         batch_op.drop_index(batch_op.f('ix_jobs_tenant_created_at_id'))
 

@@ -1,10 +1,11 @@
-"""The numbers and names that a manifest is made of, with the bounds that docs/FORMAT.md sets."""
+"""What manifest and ladder are made of: numbers and names with the bounds of docs/FORMAT.md, fractions, files."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 LARGEST_RATIONAL_PART = 2**31 - 1
 """Of a numerator or denominator: what FFmpeg's and most other rationals hold."""
@@ -27,3 +28,35 @@ Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 RationalPart = Annotated[int, Field(gt=0, le=LARGEST_RATIONAL_PART)]
 SegmentCount = Annotated[int, Field(gt=0, le=MOST_SEGMENTS)]
 HeaderByteCount = Annotated[int, Field(gt=0, le=LARGEST_HEADER_BYTES)]
+
+
+class Frozen(BaseModel):
+    """Base of every type that is written as JSON."""
+
+    # Attribute docstrings become the descriptions of the JSON Schema.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Rational(Frozen):
+    """An exact fraction, such as 30000/1001 frames per second."""
+
+    numerator: RationalPart
+    denominator: RationalPart
+
+    @property
+    def fraction(self) -> Fraction:
+        """The same as a number."""
+        return Fraction(self.numerator, self.denominator)
+
+    @classmethod
+    def of(cls, fraction: Fraction) -> Rational:
+        """A fraction as it is written down. Raises pydantic.ValidationError where a part is out of range."""
+        return cls(numerator=fraction.numerator, denominator=fraction.denominator)
+
+
+class FileEntry(Frozen):
+    """A file of the bundle, by its path relative to the manifest's folder."""
+
+    path: RelativePath
+    byte_count: ByteCount
+    sha256: Sha256

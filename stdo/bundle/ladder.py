@@ -10,11 +10,11 @@ from math import ceil
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from stdo.bundle.bundle import Bundle
-from stdo.bundle.fields import ByteCount, PictureSize, RelativePath
-from stdo.bundle.manifest import FileEntry, Rational, Scale
+from stdo.bundle.fields import ByteCount, FileEntry, Frozen, PictureSize, Rational, RelativePath
+from stdo.bundle.manifest import Scale
 from stdo.bundle.mime import codecs_of
 from stdo.bundle.playlist import Variant, multivariant_playlist, segment_durations
 from stdo.errors import LadderError
@@ -24,11 +24,7 @@ LADDER_MAX_BYTES = 1 << 20
 BitsPerSecond = Annotated[int, Field(gt=0, lt=2**53)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Rung(_Frozen):
+class Rung(Frozen):
     """One bundle of a ladder. Paths are relative to the ladder's folder."""
 
     manifest: FileEntry
@@ -49,7 +45,7 @@ class Rung(_Frozen):
     display_height: PictureSize
 
 
-class Ladder(_Frozen):
+class Ladder(Frozen):
     """`ladder.json`: the rungs, from the lowest average bandwidth to the highest."""
 
     format: Literal["stdo-ladder"]

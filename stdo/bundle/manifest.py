@@ -6,23 +6,22 @@ some) and refuses a major version that it doesn't know.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from stdo.bundle.codecs import BitDepth, CodecName
+from stdo.bundle.fields import FileEntry as FileEntry
 from stdo.bundle.fields import (
-    ByteCount,
     FrameCount,
+    Frozen,
     HeaderByteCount,
     PictureSize,
-    RationalPart,
-    RelativePath,
     Seconds,
     SegmentCount,
     Sha256,
 )
+from stdo.bundle.fields import Rational as Rational
 
 FORMAT_NAME: Literal["stdo-bundle"] = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
@@ -31,37 +30,7 @@ Scale = Literal[1, 2, 3, 4]
 Channels = Literal["rgb", "yuv", "luma"]
 
 
-class _Frozen(BaseModel):
-    # Attribute docstrings become the descriptions of the JSON Schema.
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Rational(_Frozen):
-    """An exact fraction, such as 30000/1001 frames per second."""
-
-    numerator: RationalPart
-    denominator: RationalPart
-
-    @property
-    def fraction(self) -> Fraction:
-        """The same as a number."""
-        return Fraction(self.numerator, self.denominator)
-
-    @classmethod
-    def of(cls, fraction: Fraction) -> Rational:
-        """A fraction as it is written down. Raises pydantic.ValidationError where a part is out of range."""
-        return cls(numerator=fraction.numerator, denominator=fraction.denominator)
-
-
-class FileEntry(_Frozen):
-    """A file of the bundle, by its path relative to the manifest's folder."""
-
-    path: RelativePath
-    byte_count: ByteCount
-    sha256: Sha256
-
-
-class Normalisation(_Frozen):
+class Normalisation(Frozen):
     """One thing that was unusual about the source, and what was done about it."""
 
     code: str
@@ -70,7 +39,7 @@ class Normalisation(_Frozen):
     """One sentence for a person."""
 
 
-class Source(_Frozen):
+class Source(Frozen):
     """What the uploaded file really was, before any normalisation. For people."""
 
     sha256: Sha256
@@ -91,7 +60,7 @@ class Source(_Frozen):
     input_normalisations: tuple[Normalisation, ...] = ()
 
 
-class Colour(_Frozen):
+class Colour(Frozen):
     """How to read the Y'CbCr planes of source, base stream and restored picture (ITU-T H.273)."""
 
     matrix: Literal["bt601", "bt709", "bt2020"]
@@ -102,7 +71,7 @@ class Colour(_Frozen):
     """FFmpeg's name of the H.273 transfer characteristics, or `unknown`."""
 
 
-class Picture(_Frozen):
+class Picture(Frozen):
     """Geometry, depth and time of the restored picture. All sizes in pixels."""
 
     scale: Scale
@@ -125,7 +94,7 @@ class Picture(_Frozen):
     colour: Colour
 
 
-class PatchGrid(_Frozen):
+class PatchGrid(Frozen):
     """How a base frame is cut into patches. All sizes in pixels of the base frame."""
 
     patch_width: Annotated[int, Field(gt=0, le=1024)]
@@ -145,7 +114,7 @@ class PatchGrid(_Frozen):
         return self.rows * self.columns
 
 
-class StreamHeader(_Frozen):
+class StreamHeader(Frozen):
     """The first bytes of the base stream, before its first segment: what a player needs to read any segment."""
 
     byte_count: HeaderByteCount
@@ -175,7 +144,7 @@ class SegmentTable(FileEntry):
     segment_count: SegmentCount
 
 
-class Network(_Frozen):
+class Network(Frozen):
     """One network. Its number in the patch index is its place in the manifest's list, from 0."""
 
     coding: str
@@ -209,7 +178,7 @@ class PatchIndex(FileEntry):
     """How a segment's bytes are written. A reader refuses a coding that it doesn't know."""
 
 
-class PictureQuality(_Frozen):
+class PictureQuality(Frozen):
     """Distance from the normalised source, all pixels of the measured frames; dB, null where there is no error."""
 
     psnr_y: float | None
@@ -224,7 +193,7 @@ class PictureQuality(_Frozen):
     """The paper's definition: pooled over patch interiors, `scale + 4` pixels next to each patch edge left out."""
 
 
-class PrecisionLoss(_Frozen):
+class PrecisionLoss(Frozen):
     """What delivering the weights at `precision` costs against fp32, measured on some whole frames."""
 
     psnr_y_db: float
@@ -232,7 +201,7 @@ class PrecisionLoss(_Frozen):
     frames_measured: int
 
 
-class Quality(_Frozen):
+class Quality(Frozen):
     """Measured with the reference decoder on the delivered files. For people."""
 
     bit_depth: int
@@ -249,7 +218,7 @@ class Quality(_Frozen):
     """Report per segment, and error maps. Nothing that a decoder needs."""
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """What is needed to make the same bundle again. For people."""
 
     method: str
@@ -261,7 +230,7 @@ class Provenance(_Frozen):
     """What the networks were trained on, such as `cpu` or the GPU's name."""
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """The whole manifest: `manifest.json` at the bundle's root."""
 
     format: Literal["stdo-bundle"]

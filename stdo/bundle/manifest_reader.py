@@ -25,6 +25,7 @@ PATCH_INDEX_CODING = "delta-zlib"
 _FIELDS_OF_KNOWN_VALUES = frozenset({"bit_depth", "channels", "codec", "edge", "matrix", "range", "scale"})
 """docs/FORMAT.md, section 3.1, but for what _check_codings looks at."""
 _SHOWN_FAULTS = 5
+_SHOWN_CHARACTERS = 40
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -69,7 +70,9 @@ def _read_json(data: bytes) -> dict[str, Any]:
 def _check_version(version: object) -> None:
     major, _, minor = version.partition(".") if isinstance(version, str) else ("", "", "")
     if not isinstance(version, str) or not (_is_number(major) and _is_number(minor)):
-        raise InvalidManifestError(f"The manifest breaks the format: format_version is {version!r:.40}, not like 1.0.")
+        raise InvalidManifestError(
+            f"The manifest breaks the format: format_version is {_short(version)}, not like 1.0."
+        )
     # Compared as text: Python refuses to read numbers of thousands of digits.
     if major.lstrip("0") == "":
         raise UnsupportedVersionError(
@@ -92,19 +95,19 @@ def _check_codings(document: dict[str, Any]) -> None:
         coding, input_frames = network.get("coding"), network.get("input_frames", [0])
         if isinstance(coding, str) and coding not in KNOWN_CODINGS:
             raise UnsupportedCodingError(
-                f"Network {number} is written as {coding!r}; this reader knows {' and '.join(KNOWN_CODINGS)}. "
+                f"Network {number} is written as {_short(coding)}; this reader knows {' and '.join(KNOWN_CODINGS)}. "
                 "Update the stdo package."
             )
         if input_frames != [0]:
             raise UnsupportedCodingError(
-                f"Network {number} reads the frames {input_frames}; this reader restores from the frame itself only. "
-                "Update the stdo package."
+                f"Network {number} reads the frames {_short(input_frames)}; this reader restores from the frame itself "
+                "only. Update the stdo package."
             )
     for patch_index in _objects([document.get("patch_index")]):
         coding = patch_index.get("coding", PATCH_INDEX_CODING)
         if coding != PATCH_INDEX_CODING:
             raise UnsupportedCodingError(
-                f"The patch index is written as {coding!r}; this reader knows {PATCH_INDEX_CODING!r}. "
+                f"The patch index is written as {_short(coding)}; this reader knows {PATCH_INDEX_CODING!r}. "
                 "Update the stdo package."
             )
 
@@ -116,6 +119,12 @@ def _check_known_values(error: ValidationError) -> None:
             raise UnsupportedCodingError(
                 f"The bundle has a value that this reader doesn't know: {_fault(detail)}. Update the stdo package."
             )
+
+
+def _short(value: object) -> str:
+    """A value as a message shows it, whatever its length."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

@@ -7,24 +7,13 @@ flags), and AAC's AudioSpecificConfig.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 
 from stdo.bundle.codecs import CODECS, CodecName
+from stdo.bundle.h273 import UNSPECIFIED, ColourCodes
 from stdo.errors import VideoError
 
 _AUDIO_CODECS = {"opus": "opus", "mp3": "mp4a.40.34", "ac3": "ac-3", "eac3": "ec-3", "flac": "fLaC", "alac": "alac"}
-_UNSPECIFIED = 2
 _BT709 = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColourCodes:
-    """Code points of ITU-T H.273, and the range."""
-
-    primaries: int
-    transfer: int
-    matrix: int
-    is_full_range: bool
 
 
 def mime_type(video_codecs: str, audio_codecs: str | None) -> str:
@@ -114,7 +103,7 @@ def _av1(record: bytes, colour: ColourCodes | None) -> str:
     codes = [_BT709, _BT709, _BT709, 0]
     if colour is not None:
         names = (colour.primaries, colour.transfer, colour.matrix)
-        codes = [*(_BT709 if code == _UNSPECIFIED else code for code in names), int(colour.is_full_range)]
+        codes = [*(_BT709 if code == UNSPECIFIED else code for code in names), int(colour.is_full_range)]
     if (monochrome, subsampling, codes) == (0, "110", [_BT709, _BT709, _BT709, 0]):
         return short
     return f"{short}.{monochrome}.{subsampling}." + ".".join(f"{code:02d}" for code in codes[:3]) + f".{codes[3]}"

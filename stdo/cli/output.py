@@ -32,6 +32,7 @@ _CODES: dict[type[StdoError], int] = {
     api_errors.InvalidServiceUrlError: WRONG_USAGE,
     api_errors.UnreadableFileError: WRONG_USAGE,
     api_errors.BundleFolderError: WRONG_USAGE,
+    api_errors.NothingAnswersError: SERVICE_FAILED,
     api_errors.ServiceUnreachableError: SERVICE_FAILED,
     api_errors.UnexpectedAnswerError: SERVICE_FAILED,
     errors.BundleNotFoundError: WRONG_USAGE,

@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.codecs import CODECS, CodecName
+from stdo.bundle.geometry import Image
 from stdo.bundle.manifest import Manifest
-from stdo.bundle.mime import ColourCodes, audio_codecs_string, codecs_string, mime_type
+from stdo.bundle.h273 import ColourCodes
+from stdo.bundle.mime import audio_codecs_string, codecs_string, mime_type
 from stdo.bundle.segments import Segment
 from stdo.decoder.codings import RunOptions, open_network, reads_file
 from stdo.decoder.upscale import CHANNEL_COUNTS
@@ -64,7 +66,7 @@ def _inspected_networks(bundle: Bundle) -> Iterator[Finding]:
             yield Finding(part=f"network {number}", problem=str(error))
 
 
-def _grey_patch(bundle: Bundle, number: int) -> np.ndarray:
+def _grey_patch(bundle: Bundle, number: int) -> Image:
     """What a network sees at once, (1, H, W, C)."""
     grid, channels = bundle.layout.grid, bundle.manifest.networks[number].channels
     assert grid is not None
@@ -87,7 +89,7 @@ def _inspected_base_stream(bundle: Bundle, on_frames: Callable[[int], None]) -> 
 
 
 class _StreamLook:
-    """Looks at the segments of a base stream one after another. What holds for all of them is said once."""
+    """Looks at the segments of a base stream one after another. What is wrong with the whole stream is said once."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -100,12 +102,16 @@ class _StreamLook:
         """What is wrong with a segment, given as header and segment together."""
         try:
             with open_base_stream(io.BytesIO(file), name="It") as container:
-                found = [*self._of_streams(container), *self._of_content(container, segment, frame_count)]
+                yield from self._once(self._of_streams(container))
+                yield from self._of_content(container, segment, frame_count)
         except av.FFmpegError as error:
-            found = [f"It can't be decoded: {error.strerror}."]
+            yield f"It can't be decoded: {error.strerror}."
         except StdoError as error:
-            found = [str(error)]
-        for problem in found:
+            yield str(error)
+
+    def _once(self, problems: Iterable[str]) -> Iterator[str]:
+        """Those that no earlier segment or frame had."""
+        for problem in problems:
             if problem not in self._said:
                 self._said.add(problem)
                 yield problem
@@ -129,20 +135,27 @@ class _StreamLook:
 
     def _of_content(self, container: InputContainer, segment: Segment, frame_count: int) -> Iterator[str]:
         stream = container.streams.video[0]
-        times, key_times = [], []
+        stream.thread_type = "AUTO"
+        times: list[int] = []
+        keys: list[bool] = []
+        damaged = False
         for packet in container.demux():
             if packet.stream is not stream:
                 self.has_sound = self.has_sound or packet.size > 0
                 continue
-            if packet.is_keyframe and packet.pts is not None:
-                key_times.append(packet.pts)
+            if packet.pts is not None:
+                keys.append(packet.is_keyframe)
             for frame in stream.decode(packet):
                 times.append(-1 if frame.pts is None else frame.pts)
-                yield from self._of_frame(frame)
+                damaged = damaged or frame.is_corrupt
+                yield from self._once(self._of_frame(frame))
+        if damaged:
+            yield "Some of its frames are damaged, the decoder says."
         if len(times) != frame_count:
             yield f"It has {len(times)} frames; the segment table says {frame_count}."
-        if key_times != [segment.time_ticks]:
-            yield f"Its key frames are shown at {key_times}, not at the time {segment.time_ticks} alone."
+        # In order of decoding: VVC's first frame to be decoded may be shown after others.
+        if places := [place for place, is_key in enumerate(keys) if is_key != (place == 0)]:
+            yield f"A segment begins with a key frame and has no other; it isn't so at its frames {places}."
         yield from self._of_times(times, segment)
 
     def _of_frame(self, frame: VideoFrame) -> Iterator[str]:
@@ -152,11 +165,9 @@ class _StreamLook:
         if (frame.width, frame.height) != (picture.base_width, picture.base_height):
             says = f"{picture.base_width}x{picture.base_height}"
             yield f"Frames have {frame.width}x{frame.height} pixels; the manifest says {says}."
-        matrices = [bytes(data) for data in frame.side_data if data.type is Type.DISPLAYMATRIX]
-        if any(matrix != _UPRIGHT for matrix in matrices):
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if isinstance(matrix, SideData) and bytes(matrix) != _UPRIGHT:
             yield f"A display matrix asks players to turn or flip the picture (by {frame.rotation} degrees)."
-        if frame.is_corrupt:
-            yield "The decoder reports damaged pictures."
 
     def _of_times(self, times: list[int], segment: Segment) -> Iterator[str]:
         if not times:

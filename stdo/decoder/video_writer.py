@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.h273 import colour_codes
 from stdo.bundle.manifest import Picture
-from stdo.decoder.colour import colour_codes
 from stdo.decoder.frames import Plane, YuvFrame
 from stdo.decoder.png import png_bytes
 from stdo.decoder.restored_frame import RestoredFrame
@@ -29,30 +29,30 @@ from stdo.errors import VideoError
 @dataclass(frozen=True, kw_only=True)
 class _Encoder:
     name: str
-    pixel_format: str
+    pixel_formats: Mapping[BitDepth, str]
     options: Mapping[str, str]
     lossless: Mapping[str, str]
     """In place of a constant rate factor of 0."""
     codec_tag: str
 
 
-# H.264 of 10 bits is played by hardly anything but FFmpeg; HEVC of 10 bits by most that play 10 bits at all.
-_ENCODERS: Mapping[BitDepth, _Encoder] = {
-    8: _Encoder(
-        name="libx264",
-        pixel_format="yuv420p",
-        options={"preset": "medium"},
-        lossless={"crf": "0"},
-        codec_tag="avc1",
-    ),
-    10: _Encoder(
-        name="libx265",
-        pixel_format="yuv420p10le",
-        options={"preset": "fast", "x265-params": "log-level=error"},
-        lossless={"x265-params": "log-level=error:lossless=1"},
-        codec_tag="hvc1",
-    ),
-}
+_X264 = _Encoder(
+    name="libx264",
+    pixel_formats={8: "yuv420p", 10: "yuv420p10le"},
+    options={"preset": "medium"},
+    lossless={"qp": "0"},
+    codec_tag="avc1",
+)
+# H.264 of 10 bits is played by hardly anything but FFmpeg; HEVC of 10 bits by most that plays 10 bits at all.
+_X265 = _Encoder(
+    name="libx265",
+    pixel_formats={10: "yuv420p10le"},
+    options={"preset": "fast", "x265-params": "log-level=error"},
+    lossless={"x265-params": "log-level=error:lossless=1"},
+    codec_tag="hvc1",
+)
+_SMALLEST_SIZE_OF_X265 = 64
+"""Its largest coding unit. On some smaller pictures it writes outside of its memory (measured: 48x32, x265 4.1)."""
 
 
 def write_mp4(
@@ -65,7 +65,7 @@ def write_mp4(
 ) -> int:
     """Encode restored frames, each at its own time, and copy the sound of the base stream to them.
 
-    The video is H.264 at 8 bits and HEVC at 10. Either has even sizes only: an odd picture is extended by one column or
+    The video is H.264 at 8 bits and HEVC at 10 (H.264 where the picture is tiny). Either has even sizes only: an odd picture is extended by one column or
     row, by edge replication. The file appears under its name when it is complete.
 
     Args:
@@ -139,17 +139,17 @@ def _little_endian(plane: Plane) -> Plane:
 
 
 def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, crf: int) -> VideoStream:
-    encoder = _ENCODERS[picture.bit_depth]
+    encoder = _encoder(picture)
     stream = output.add_stream(encoder.name, rate=_frame_rate(picture))
     assert isinstance(stream, VideoStream)
     stream.width = picture.display_width + picture.display_width % 2
     stream.height = picture.display_height + picture.display_height % 2
-    stream.pix_fmt = encoder.pixel_format
+    stream.pix_fmt = encoder.pixel_formats[picture.bit_depth]
     stream.time_base = time_base
     context, codes = stream.codec_context, colour_codes(picture.colour)
     context.codec_tag = encoder.codec_tag
     context.time_base = time_base
-    context.color_range = ColorRange.JPEG if codes.full_range else ColorRange.MPEG
+    context.color_range = ColorRange.JPEG if codes.is_full_range else ColorRange.MPEG
     context.colorspace, context.color_primaries, context.color_trc = codes.matrix, codes.primaries, codes.transfer
     context.options = {**encoder.options, **({"crf": str(crf)} if crf else encoder.lossless)}
     if picture.variable_frame_rate:
@@ -158,11 +158,16 @@ def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, c
     return stream
 
 
+def _encoder(picture: Picture) -> _Encoder:
+    is_tiny = min(picture.display_width, picture.display_height) < _SMALLEST_SIZE_OF_X265
+    return _X264 if picture.bit_depth == 8 or is_tiny else _X265
+
+
 def _encodable(frame: YuvFrame, time: Fraction, lasts: Fraction, time_base: Fraction) -> av.VideoFrame:
     height, width = frame.y.shape
     luma = np.pad(frame.y, ((0, height % 2), (0, width % 2)), mode="edge")
     samples = np.concatenate([plane.reshape(-1) for plane in (luma, frame.u, frame.v)])
-    pixel_format = _ENCODERS[frame.bit_depth].pixel_format
+    pixel_format = _X264.pixel_formats[frame.bit_depth]
     encodable = av.VideoFrame.from_ndarray(samples.reshape(-1, luma.shape[1]), format=pixel_format)
     encodable.pts = round(time / time_base)
     encodable.time_base = time_base

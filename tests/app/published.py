@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 
 from core.jobs.bundles import PublishedBundle
-from core.jobs.claims import Finished, Trained
+from core.jobs.claims import Finished, Made
 from tests.app.live import LiveApi
 from tests.core.samples import claim, sample_bundle, succeed, training_job
 
-LOW_RES = bytes(range(250)) * 2
+BASE_STREAM = bytes(range(250)) * 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,22 @@ class Published:
 
 
 def publish(api: LiveApi, folder: Path) -> Published:
-    """Two files under a sample manifest's names: the manifest and the low-resolution stream."""
+    """Some files under a sample manifest's names."""
     database = api.deployment.database
-    job_id = training_job(database, network_count=1)
-    contents = {"manifest.json": b'{"format": "stdo-bundle"}', "base.mp4": LOW_RES, "networks/0.onnx": b"weights"}
+    job_id = training_job(database, training_count=1)
     bundle = sample_bundle(job_id)
+    contents = {
+        "manifest.json": bundle.manifest.model_dump_json().encode(),
+        "base.mp4": BASE_STREAM,
+        "base.m3u8": b"#EXTM3U",
+        "segments.bin": b"table",
+        "networks/0.onnx": b"weights",
+    }
     for path, content in contents.items():
         (folder / "file").write_bytes(content)
         api.deployment.store.put_file(bundle.prefix + path, folder / "file")
-    succeed(database, claim(database, job_id, "train_network", 0, seconds=1), Trained(), seconds=2)
-    held = claim(database, job_id, "finish_job", seconds=3)
+    succeed(database, claim(database, job_id, "train", 0, seconds=1), Made(), seconds=2)
+    held = claim(database, job_id, "finish", seconds=3)
     succeed(database, held, Finished(bundle=with_true_entries(bundle, contents)), seconds=4)
     return Published(api=api, job_id=job_id)
 
@@ -49,13 +55,17 @@ def with_true_entries(bundle: PublishedBundle, contents: dict[str, bytes]) -> Pu
         return {"byte_count": len(contents[path]), "sha256": hashlib.sha256(contents[path]).hexdigest()}
 
     manifest = bundle.manifest
-    network = manifest.networks[0].model_copy(update=truth("networks/0.onnx"))
+    first, *others = manifest.networks
+    assert first.file is not None
+    network = first.model_copy(update={"file": first.file.model_copy(update=truth("networks/0.onnx"))})
     return PublishedBundle(
         prefix=bundle.prefix,
         manifest=manifest.model_copy(
             update={
                 "base_stream": manifest.base_stream.model_copy(update=truth("base.mp4")),
-                "networks": (network, *manifest.networks[1:]),
+                "playlist": manifest.playlist.model_copy(update=truth("base.m3u8")),
+                "segments": manifest.segments.model_copy(update=truth("segments.bin")),
+                "networks": (network, *others),
             }
         ),
         manifest_file=bundle.manifest_file.model_copy(update=truth("manifest.json")),

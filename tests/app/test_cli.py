@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from core import api_keys
+from core.callers import LOCAL_CALLER
 from core.clock import utc_now
 from core.database import Database, make_engine
 from core.errors import InvalidApiKeyError
@@ -48,7 +49,7 @@ class TestKeys:
         secret, key_id = said.split()[0], re.search(r"Key ([0-9a-f]{32})", said)
         assert key_id is not None
         with deployment.database.transaction() as session:
-            assert api_keys.authenticate(session, secret, now=utc_now()).name == "the editor's laptop"
+            assert api_keys.authenticate(session, secret, now=utc_now()).api_key_id == key_id[1]
         listing = run(deployment, "keys", "list")
         assert key_id[1] in listing
         assert secret not in listing
@@ -75,7 +76,7 @@ class TestMigrate:
             assert (result.exit_code, result.output) == (0, "The database is up to date.\n")
         database = Database(make_engine(Settings(data_dir=tmp_path)), send=lambda _: None)
         with database.snapshot() as session:
-            assert api_keys.list_all(session) == []
+            assert api_keys.list_all(session, LOCAL_CALLER) == []
         database.close()
 
     def test_a_server_that_is_not_there(self) -> None:

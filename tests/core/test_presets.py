@@ -42,8 +42,11 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ({"base_stream": {"lossless": True, "codec": "av1"}}, "no lossless mode here: choose h264 or hevc"),
         ({"base_stream": {"codec": "vvc", "bit_depth": 8}}, "vvc is written with 10 bits alone"),
         ({"base_stream": {"crf": 60}}, "up to 51"),
+        ({"hdr": "keep"}, "hdr keep needs ten bits"),
+        ({"hdr": "keep", "base_stream": {"codec": "hevc", "bit_depth": 8}}, "hdr keep needs ten bits"),
         ({"training": {"architecture": "vdsr"}}, "vdsr has no general network"),
-        ({"training": {"joint_patch_count": 100}}, "belong to the method jstdo"),
+        ({"training": {"joint_patch_count": 100}}, "training.joint_patch_count belongs to the method jstdo"),
+        ({"method": "jstdo", "training": {"split_over": 2}}, "training.split_over belongs to the method stdo or nas"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0]}}, "2 values for 4 groups"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0.2, 0.3, 0]}}, "does not increase"),
         ({"method": "jstdo", "training": {"joint_shares": [1, 0.5, 0.3, 0.1]}}, "ends with 0"),
@@ -62,18 +65,10 @@ def test_an_unknown_preset_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "groups", "networks"), [("stdo", 3, 3), ("jstdo", 3, 1), ("nas", 3, 3), ("awdnn", 1, 1)]
+    ("method", "groups", "sharing"),
+    [("stdo", 3, "separate"), ("jstdo", 3, "joint"), ("nas", 3, "separate"), ("awdnn", 1, "separate")],
 )
-def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, networks: int) -> None:
-    settings = resolve_settings("fast", {"method": method, "groups": {"count": 3}})
+def test_a_method_is_a_partition_and_a_sharing(method: str, groups: int, sharing: str) -> None:
+    settings = resolve_settings("fast", {"method": method, "groups": {"count": groups}})
     assert settings.group_count == groups
-    assert settings.network_count == networks
-
-
-def test_steps_are_shared_equally_by_all_networks() -> None:
-    settings = resolve_settings("fast", {"groups": {"count": 4}, "training": {"steps": 10}})
-    assert [settings.steps_of_network(index) for index in range(4)] == [3, 3, 2, 2]
-    few = resolve_settings("fast", {"groups": {"count": 4}, "training": {"steps": 2}})
-    assert [few.steps_of_network(index) for index in range(4)] == [1, 1, 1, 1]
-    joint = resolve_settings("fast", {"method": "jstdo", "training": {"steps": 10}})
-    assert joint.steps_of_network(0) == 10
+    assert settings.sharing == sharing

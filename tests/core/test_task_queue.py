@@ -27,17 +27,18 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from core.settings import load_settings
-from core.task_queue import TASK_NAMES, make_celery
+from core.task_queue import TASK_NAME, make_celery
 
 celery = make_celery(load_settings())
 folder = Path(sys.argv[1])
 
-@celery.task(name=TASK_NAMES["probe"])
-def probe(part_id):
-    (folder / f"started-{part_id}").touch()
+@celery.task(name=TASK_NAME)
+def part(queue):
+    number = len(list(folder.glob("started-*")))
+    (folder / f"started-{number}").touch()
     while not (folder / "go").exists():
         time.sleep(0.02)
-    (folder / f"ended-{part_id}").touch()
+    (folder / f"ended-{number}").touch()
 
 celery.worker_main(["worker", "--pool", "threads", "--concurrency", "1", "--queues", "cpu", "--loglevel", "WARNING",
                     "--without-gossip", "--without-mingle", "--without-heartbeat"])
@@ -74,12 +75,12 @@ def messages(settings: Settings, queue: str) -> list[dict[str, object]]:
 
 
 class TestSending:
-    def test_a_message_names_the_part_and_nothing_else(self, deployment: Deployment) -> None:
-        part_id = part_id_of(deployment.database, new_video(deployment.database), "probe")
+    def test_a_message_names_the_queue_and_nothing_else(self, deployment: Deployment) -> None:
+        new_video(deployment.database)
         (message,) = messages(deployment.settings, "cpu")
         assert message["content-type"] == "application/json"
-        assert message["headers"]["task"] == "stdo.probe"  # type: ignore[index]
-        assert message["headers"]["argsrepr"] == repr([part_id])  # type: ignore[index]
+        assert message["headers"]["task"] == "stdo.part"  # type: ignore[index]
+        assert message["headers"]["argsrepr"] == repr(["cpu"])  # type: ignore[index]
         assert messages(deployment.settings, "gpu") == []
 
     def test_work_for_networks_goes_to_the_gpu_queue(self, deployment: Deployment) -> None:
@@ -130,20 +131,21 @@ class TestWorker:
     def test_takes_one_message_at_a_time_and_forgets_it(self, embedded_deployment: Deployment, tmp_path: Path) -> None:
         """With the early acknowledgement, a worker that dies takes one message with it, and no more."""
         database, settings = embedded_deployment.database, embedded_deployment.settings
-        first, second = (part_id_of(database, new_video(database), "probe") for _ in range(2))
+        for _ in range(2):
+            new_video(database)
         assert queue_depth(settings, "cpu") == 2
         with worker(embedded_deployment, tmp_path) as process:
-            wait_until(lambda: (tmp_path / f"started-{first}").exists())
+            wait_until(lambda: (tmp_path / "started-0").exists())
             # The worker is busy: the second message stays in the queue for others, the first is acknowledged.
             assert queue_depth(settings, "cpu") == 1
             with Redis.from_url(settings.broker_url) as client:
                 assert client.hlen("unacked") == 0
             process.kill()
         with worker(embedded_deployment, tmp_path):
-            wait_until(lambda: (tmp_path / f"started-{second}").exists())
+            wait_until(lambda: (tmp_path / "started-1").exists())
             (tmp_path / "go").touch()
-            wait_until(lambda: (tmp_path / f"ended-{second}").exists())
-        assert not (tmp_path / f"ended-{first}").exists()
+            wait_until(lambda: (tmp_path / "ended-1").exists())
+        assert not (tmp_path / "ended-0").exists()
         assert queue_depth(settings, "cpu") == 0
 
 

@@ -14,6 +14,7 @@ from tests.processes import is_alive, wait_until
 
 PYTHON = (sys.executable, "-I", "-S", "-c")
 
+
 def run(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 

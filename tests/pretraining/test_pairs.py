@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from models.general import GENERAL_NETWORK_HALO
 from pretraining.degradation import enlarge_bicubic
 from pretraining.evaluate import judge
-from models.general import GENERAL_NETWORK_HALO
 from pretraining.pairs import PatchSampler, PicturePair, clean_pairs, coded_pairs
 from pretraining.photographs import Photograph, RgbImage
 
@@ -64,7 +64,8 @@ def test_patches_match_their_low_resolution_interior(scale: int) -> None:
     batch = sampler.draw(64)
     assert batch.low_res.shape == (64, 3, 12 + 2 * GENERAL_NETWORK_HALO, 12 + 2 * GENERAL_NETWORK_HALO)
     assert batch.high_res.shape == (64, 3, 12 * scale, 12 * scale)
-    interior = batch.low_res[..., GENERAL_NETWORK_HALO:-GENERAL_NETWORK_HALO, GENERAL_NETWORK_HALO:-GENERAL_NETWORK_HALO]
+    inside = slice(GENERAL_NETWORK_HALO, -GENERAL_NETWORK_HALO)
+    interior = batch.low_res[..., inside, inside]
     np.testing.assert_array_equal(batch.high_res, interior.repeat(scale, axis=2).repeat(scale, axis=3))
     # All eight symmetries occur: the patches of one picture are not all found in it the same way up.
     upright = sum(_occurs(patch.transpose(1, 2, 0), low_res) for patch in batch.low_res)

@@ -14,9 +14,11 @@ from threading import Event
 from types import MappingProxyType
 from typing import Any
 
+from core.callers import LOCAL_CALLER
 from core.clock import utc_now
 from core.jobs import jobs, videos
 from core.presets import resolve_settings
+from core.storage.keys import source_key
 from core.tables import new_id
 from core.tied_exec import tied
 from tests.deployments import Deployment
@@ -32,18 +34,19 @@ TINY: Mapping[str, Any] = {
 
 
 def in_process_worker(deployment: Deployment) -> Worker:
-    """A worker without Celery: tests hand it tasks themselves."""
+    """A worker without Celery: tests hand it parts themselves."""
     return Worker(settings=deployment.settings, database=deployment.database, store=deployment.store, shutdown=Event())
 
 
 def upload(deployment: Deployment, path: Path) -> str:
     """The id of a video with these bytes."""
     video_id = new_id()
-    deployment.store.put_file(videos.source_key(video_id), path)
+    deployment.store.put_file(source_key(video_id), path)
     content = path.read_bytes()
     with deployment.database.transaction() as session:
         videos.create(
             session,
+            LOCAL_CALLER,
             video_id=video_id,
             file_name=path.name,
             byte_count=len(content),
@@ -57,7 +60,8 @@ def start_job(deployment: Deployment, video_id: str, overrides: Mapping[str, Any
     """The id of a new job."""
     with deployment.database.transaction() as session:
         settings = resolve_settings("fast", overrides)
-        return jobs.create(session, video_id=video_id, preset="fast", settings=settings, now=utc_now()).id
+        row = jobs.create(session, LOCAL_CALLER, video_id=video_id, preset="fast", settings=settings, now=utc_now())
+        return row.id
 
 
 @contextmanager

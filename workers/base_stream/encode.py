@@ -1,111 +1,204 @@
-"""Stage 2: the low-resolution stream, as every player and every later stage will see it."""
+"""The base stream, as every player and every later stage will see it: downscaled, cut into segments, encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
-from itertools import zip_longest
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ffmpeg
 from pydantic import BaseModel, ConfigDict
 
 from core.presets import BaseStreamSettings, EncodingSettings
-from stdo.bundle.manifest import Picture
-from stdo.decoder.frames import decode_video
-from workers.base_stream.encoders import encoder_options
+from stdo.bundle.boxes import StreamRanges, read_stream_ranges
+from stdo.bundle.codecs import BitDepth, CodecName
+from stdo.bundle.manifest import Picture, Rational, StreamHeader
+from stdo.bundle.playlist import media_playlist
+from stdo.bundle.segments import ByteRange, Segment
+from workers.base_stream.encoders import EncoderInput, base_bit_depth, check_size, encoder_options
+from workers.base_stream.inspect import check_packets, stream_mime_type
 from workers.errors import FrameMismatchError
 from workers.ffmpeg.program import FFmpeg, apply_filters, file_url
 from workers.progress import Progress
-from workers.source.colour import EXACT_SCALING, colour_parameters
+from workers.source.colour import EXACT_SCALING, PIXEL_FORMATS, colour_parameters
 from workers.source.frames import canvas_stream, open_input
 from workers.source.probe import SourceInfo
+from workers.work_folder import WorkFolder
 
 _FINEST_TIMESCALE = 1_000_000
 _COARSEST_TIMESCALE = 1_000
+_MICROSECONDS = 1_000_000
 
 
-class EncodedBaseStream(BaseModel):
-    """The low-resolution stream: fragmented MP4, checked against the source by decoding it."""
+class EncodedSegment(BaseModel):
+    """Where a segment lies in the base stream."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codec: Literal["h264", "hevc", "av1"]
+    first_frame: int
+    time_ticks: int
+    offset: int
+    byte_count: int
+    sha256: str
+
+
+class EncodedBaseStream(BaseModel):
+    """The base stream: fragmented MP4, its packets checked against the source's frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codec: CodecName
+    bit_depth: BitDepth
+    mime_type: str
+    time_base: Rational
+    """Seconds a tick of the video track."""
+    header: StreamHeader
+    segments: tuple[EncodedSegment, ...]
     lossless: bool
-    audio_codec: Literal["aac"] | None
+    audio_codec: str | None
     ffmpeg_version: str
     """Of the program that encoded it: the bundle may be finished on another machine."""
 
 
 def encode_base_stream(
-    source: Path,
-    info: SourceInfo,
-    settings: EncodingSettings,
-    out: Path,
-    report: Progress,
-    *,
-    program: FFmpeg | None = None,
+    source: Path, info: SourceInfo, settings: EncodingSettings, work: Path, report: Progress, *, program: FFmpeg
 ) -> EncodedBaseStream:
-    """Downscale the source's canvas and encode it to `out`.
+    """Downscale the source's canvas and encode it to base.mp4 in the folder `work`, with base.m3u8 beside it.
 
     Raises:
         FFmpegFailedError, FFmpegTimedOutError: from the encoder.
         FrameMismatchError: the stream has other frames, or other times, than the source.
         PictureTooSmallError: for the encoder that the settings name.
     """
-    picture = info.picture(settings.scale)
-    output = _output(source, info, picture, settings.base_stream, out)
-    frame_count = info.source.frame_count
-    program = program or FFmpeg()
-    program.run(output, lambda done: report("base_stream", min(done, frame_count), frame_count, "frames"))
-    _check_frames(out, info, sign_of_life=lambda: report("base_stream", frame_count, frame_count, "frames"))
-    report("base_stream", frame_count, frame_count, "frames")
-    codec = settings.base_stream.codec
-    return EncodedBaseStream(
-        codec="h264" if codec == "lossless" else codec,
-        lossless=codec == "lossless",
-        audio_codec=None if info.audio_stream_index is None else "aac",
+    files, picture = WorkFolder(root=work), info.picture(settings)
+    check_size(settings.base_stream, picture)
+    starts = info.segment_starts(settings)
+    ranges = _encode(source, info, settings, files, starts, report, program)
+    timescale = _timescale(info)
+    times = check_packets(files.base_stream, info, timescale=timescale, key_frames=starts)
+    segments = tuple(
+        EncodedSegment(
+            first_frame=start,
+            time_ticks=int(times[start]),
+            offset=part.offset,
+            byte_count=part.byte_count,
+            sha256=part.sha256,
+        )
+        for start, part in zip(starts, ranges.fragments, strict=True)
+    )
+    encoded = EncodedBaseStream(
+        codec=settings.base_stream.codec,
+        bit_depth=base_bit_depth(settings.base_stream, picture),
+        mime_type=stream_mime_type(files.base_stream, settings.base_stream.codec, picture.colour),
+        time_base=Rational(numerator=1, denominator=timescale),
+        header=StreamHeader(byte_count=ranges.header.byte_count, sha256=ranges.header.sha256),
+        segments=segments,
+        lossless=settings.base_stream.lossless,
+        audio_codec=None if info.facts.audio_stream_index is None else "aac",
         ffmpeg_version=program.version(),
     )
+    _write_playlist(files.playlist, encoded, picture)
+    return encoded
 
 
-def _output(source: Path, info: SourceInfo, picture: Picture, settings: BaseStreamSettings, out: Path) -> Any:
+def _encode(
+    source: Path,
+    info: SourceInfo,
+    settings: EncodingSettings,
+    files: WorkFolder,
+    starts: Sequence[int],
+    report: Progress,
+    program: FFmpeg,
+) -> StreamRanges:
+    """Encode, if need be twice: sound that begins seconds late keeps FFmpeg from writing a fragment for each segment.
+    It is then encoded with silence before it."""
+    frame_count = info.source.frame_count
+    key_frames = files.root / "key_frames.txt"
+    key_frames.write_text(_key_frame_times(info, starts))
+    ranges = None
+    for fills_gaps in (False, True):
+        output = _output(source, info, settings, files.base_stream, starts, key_frames, fills_gaps=fills_gaps)
+        program.run(output, lambda done: report("encode", min(done, frame_count), frame_count, "frames"))
+        ranges = read_stream_ranges(files.base_stream)
+        if len(ranges.fragments) == len(starts):
+            break
+    key_frames.unlink()
+    assert ranges is not None
+    if len(ranges.fragments) != len(starts):
+        raise FrameMismatchError(
+            f"The base stream has {len(ranges.fragments)} fragments where {len(starts)} segments were planned. Encode "
+            "the source anew with regular timestamps, then upload it again."
+        )
+    report("encode", frame_count, frame_count, "frames")
+    return ranges
+
+
+def _key_frame_times(info: SourceInfo, starts: Sequence[int]) -> str:
+    """For FFmpeg, which makes a key frame of the first frame that is not before a time, rounded to microseconds: half
+    way between the segment's first frame and the frame before it."""
+    seconds = info.facts.tick.fraction
+    ticks = info.frame_ticks
+    middles = ((int(ticks[start - 1]) + int(ticks[start])) * seconds / 2 for start in starts if start)
+    return ",".join(["0", *(f"{round(middle * _MICROSECONDS) / _MICROSECONDS:.6f}" for middle in middles)])
+
+
+def _output(
+    source: Path,
+    info: SourceInfo,
+    settings: EncodingSettings,
+    out: Path,
+    starts: Sequence[int],
+    key_frames: Path,
+    *,
+    fills_gaps: bool,
+) -> Any:
     """The whole ffmpeg command, as ffmpeg-python writes it down."""
+    picture, stream = info.picture(settings), settings.base_stream
+    bit_depth = base_bit_depth(stream, picture)
     opened = open_input(source, info)
-    streams = [_downscaled(canvas_stream(opened, info, picture), picture, settings)]
+    streams = [_downscaled(canvas_stream(opened, info, picture), picture, stream, bit_depth)]
     sound: dict[str, Any] = {}
-    if info.audio_stream_index is not None:
-        streams.append(opened[str(info.audio_stream_index)])
-        sound = _sound_options(info, settings)
+    if info.facts.audio_stream_index is not None:
+        streams.append(opened[str(info.facts.audio_stream_index)])
+        sound = _sound_options(info, stream, fills_gaps=fills_gaps)
     timescale = _timescale(info)
+    first_length = (starts[1] if len(starts) > 1 else info.source.frame_count) - starts[0]
+    video = encoder_options(
+        EncoderInput(settings=stream, picture=picture, bit_depth=bit_depth, segment_frames=first_length)
+    )
     return ffmpeg.output(
         *streams,
         file_url(out),
         format="mp4",
+        pix_fmt=PIXEL_FORMATS[bit_depth],
+        **{"/force_key_frames": str(key_frames)},
         # Every frame with its own time, in ticks that hold it exactly. The movie's clock measures the edit lists.
         fps_mode="passthrough",
         enc_time_base=f"1:{timescale}",
         video_track_timescale=timescale,
         movie_timescale=timescale,
-        # Waiting with the header lets it state where each track starts.
-        movflags="frag_keyframe+delay_moov+default_base_moof",
+        # Waiting with the header lets it state where each track starts. Nothing follows the last fragment.
+        movflags="frag_keyframe+delay_moov+default_base_moof+skip_trailer",
         # Nothing of the source's metadata, and no date or version: the same job gives the same bytes.
         map_metadata=-1,
         map_chapters=-1,
         fflags="+bitexact",
-        **encoder_options(settings, picture),
+        **video,
         **sound,
     ).overwrite_output()
 
 
-def _downscaled(canvas: Any, picture: Picture, settings: BaseStreamSettings) -> Any:
-    """The canvas at low-resolution size, each plane on its own, its corners on the corners of the canvas.
+def _downscaled(canvas: Any, picture: Picture, settings: BaseStreamSettings, bit_depth: BitDepth) -> Any:
+    """The canvas at the base stream's size and depth, each plane on its own, its corners on the corners of the canvas.
 
     So upscaling each plane in the same way, as players and this project's baselines do, shifts nothing.
     """
-    scaled = canvas.filter(
+    if picture.scale == 1 and picture.bit_depth == bit_depth:
+        return canvas
+    # Full-range samples gain bits by a shift, as limited ones do: swscale stretches them if it knows their range.
+    plain = canvas.filter("setparams", range="limited")
+    scaled = plain.filter(
         "scale",
         w=picture.base_width,
         h=picture.base_height,
@@ -113,47 +206,46 @@ def _downscaled(canvas: Any, picture: Picture, settings: BaseStreamSettings) -> 
         sws_dither="none",
         in_chroma_loc="center",
         out_chroma_loc="center",
-    )
+    ).filter("format", pix_fmts=PIXEL_FORMATS[bit_depth])
     return apply_filters(scaled, [colour_parameters(picture.colour)])
 
 
-def _sound_options(info: SourceInfo, settings: BaseStreamSettings) -> dict[str, Any]:
-    if info.source.audio_codec == "aac":
+def _sound_options(info: SourceInfo, settings: BaseStreamSettings, *, fills_gaps: bool) -> dict[str, Any]:
+    if info.source.audio_codec == "aac" and not fills_gaps:
         # Transport streams carry AAC with headers of its own, which MP4 has no place for.
         return {"acodec": "copy", "bsf:a": "aac_adtstoasc"}
+    # The layouts that every AAC decoder knows.
+    layouts = "aformat=channel_layouts=mono|stereo|5.1"
     return {
         "acodec": "aac",
         "audio_bitrate": f"{settings.audio_bitrate_kbps}k",
-        # The layouts that every AAC decoder knows.
-        "af": "aformat=channel_layouts=mono|stereo|5.1",
+        "af": f"aresample=async=1:first_pts=0,{layouts}" if fills_gaps else layouts,
         "flags:a": "+bitexact",
     }
 
 
 def _timescale(info: SourceInfo) -> int:
     """Ticks a second: the source's own, where an MP4 can have them."""
-    ticks = info.tick.denominator
+    ticks = info.facts.tick.denominator
     if ticks > _FINEST_TIMESCALE:
         return _FINEST_TIMESCALE
     return ticks * ceil(_COARSEST_TIMESCALE / ticks)
 
 
-def _check_frames(base_stream: Path, info: SourceInfo, *, sign_of_life: Callable[[], None]) -> None:
-    """Compare the frames that a client will see with the source's: as many, each at its time (or the nearest tick).
-
-    Args:
-        sign_of_life: called after every frame.
-    """
-    tolerance = Fraction(1, 2 * _FINEST_TIMESCALE) if info.tick.denominator > _FINEST_TIMESCALE else Fraction(0)
-    for number, (wanted, frame) in enumerate(zip_longest(info.frame_times(), decode_video(base_stream))):
-        if wanted is None or frame is None:
-            raise FrameMismatchError(
-                f"The low-resolution stream has {'fewer' if frame is None else 'more'} frames than the source's "
-                f"{info.source.frame_count}. Encode the source anew with another program, then upload it again."
-            )
-        if abs(frame.time - wanted) > tolerance:
-            raise FrameMismatchError(
-                f"Frame {number} of the low-resolution stream is shown at {float(frame.time):.6f} s, but at "
-                f"{float(wanted):.6f} s in the source. Encode it anew with regular timestamps, then upload it again."
-            )
-        sign_of_life()
+def _write_playlist(path: Path, encoded: EncodedBaseStream, picture: Picture) -> None:
+    segments = [
+        Segment(
+            first_frame=part.first_frame,
+            time_ticks=part.time_ticks,
+            base_stream=ByteRange(offset=part.offset, byte_count=part.byte_count, sha256=part.sha256),
+            patch_index=None,
+        )
+        for part in encoded.segments
+    ]
+    text = media_playlist(
+        segments,
+        header_byte_count=encoded.header.byte_count,
+        time_base=encoded.time_base.fraction,
+        duration_seconds=picture.duration_seconds,
+    )
+    path.write_text(text)

@@ -1,62 +1,129 @@
-"""The options of FFmpeg's video encoders for a low-resolution stream that every player plays and that is the same each
-time: fixed thread counts where they matter to the result, closed groups of pictures, no B-frame across a key frame."""
+"""The options of FFmpeg's video encoders: one function a codec, in a table.
+
+All of them make the same stream each time (fixed thread counts where they matter to the result), with key frames where
+the segments begin and nowhere else, and with closed groups of pictures, so that each segment is decoded by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from core.presets import BaseStreamSettings
+from stdo.bundle.codecs import CODECS, BitDepth, CodecName
 from stdo.bundle.manifest import Picture
 from workers.errors import PictureTooSmallError
 
-DEFAULT_CRF: Mapping[str, int] = {"h264": 20, "hevc": 22, "av1": 28}
-
-_SMALLEST_SIDE = 16
-"""x265 refuses smaller pictures, and SVT-AV1 crashes on them."""
-
+_SMALLEST_SIDES: Mapping[CodecName, int] = {"h264": 2, "hevc": 16, "av1": 16, "vvc": 16}
+"""x265 and VVenC refuse smaller pictures, and SVT-AV1 crashes on them."""
 _THREADS = 4
-"""x264's and x265's output depends on it, so that it is not the machine's number of cores."""
-_SVT_AV1_PRESETS = {"fast": 10, "medium": 8, "slow": 5}
+"""The output of x264 and x265 depends on it, so that it is not the machine's number of cores."""
+_NO_DISTANCE = 100_000
+"""Frames between two key frames, where an encoder wants a number."""
 
 
-def encoder_options(settings: BaseStreamSettings, picture: Picture) -> dict[str, Any]:
-    """Options of the video encoder, for `ffmpeg.output`.
+@dataclass(frozen=True, kw_only=True)
+class EncoderInput:
+    """What an encoder's options depend on."""
 
-    Raises:
-        PictureTooSmallError: for this encoder.
-    """
-    if settings.codec in ("hevc", "av1") and min(picture.base_width, picture.base_height) < _SMALLEST_SIDE:
+    settings: BaseStreamSettings
+    picture: Picture
+    bit_depth: BitDepth
+    """Of the base stream."""
+    segment_frames: int
+    """Frames of the first segment, which is the distance of key frames where a codec takes one distance only."""
+
+
+def base_bit_depth(settings: BaseStreamSettings, picture: Picture) -> BitDepth:
+    """Bits of the base stream's samples: as asked, else ten where the picture has them and players of the codec too."""
+    if settings.bit_depth is not None:
+        return settings.bit_depth
+    codec = CODECS[settings.codec]
+    return 10 if picture.bit_depth == 10 and codec.carries_hdr else codec.bit_depths[0]
+
+
+def check_size(settings: BaseStreamSettings, picture: Picture) -> None:
+    """Raise PictureTooSmallError where the encoder takes no base frames of this size."""
+    smallest = _SMALLEST_SIDES[settings.codec]
+    if min(picture.base_width, picture.base_height) < smallest:
         raise PictureTooSmallError(
-            f"At low resolution the picture is {picture.base_width}x{picture.base_height}, and {settings.codec} encoders "
-            f"take at least {_SMALLEST_SIDE} pixels a side. Choose base_stream.codec h264, or a smaller scale."
+            f"The base stream would be {picture.base_width}x{picture.base_height}, and {CODECS[settings.codec].title} "
+            f"encoders take at least {smallest} pixels a side. Choose base_stream.codec h264, or a smaller scale."
         )
-    rate = picture.average_frame_rate
-    keyframe_interval = max(1, round(settings.keyframe_interval_seconds * rate.numerator / rate.denominator))
-    options: dict[str, Any] = {"pix_fmt": "yuv420p", "g": keyframe_interval, "flags:v": "+bitexact"}
-    if picture.variable_frame_rate:
-        # An interval in frames says little about seconds here.
-        seconds = settings.keyframe_interval_seconds
-        options["force_key_frames"] = f"expr:isnan(prev_forced_t)+gte(t,prev_forced_t+{seconds})"
-    match settings.codec:
-        case "h264" | "lossless":
-            own = {"vcodec": "libx264", "preset": settings.speed, "threads": _THREADS}
-        case "hevc":
-            own = {
-                "vcodec": "libx265",
-                "preset": settings.speed,
-                "x265-params": f"log-level=error:open-gop=0:frame-threads=2:pools={_THREADS}",
-                # Apple's players know HEVC by this name alone.
-                "tag:v": "hvc1",
-            }
-        case "av1":
-            own = {"vcodec": "libsvtav1", "preset": _SVT_AV1_PRESETS[settings.speed]}
-    return options | own | _rate_control(settings)
 
 
-def _rate_control(settings: BaseStreamSettings) -> dict[str, Any]:
-    if settings.codec == "lossless":
-        return {"qp": 0}
+def encoder_options(given: EncoderInput) -> dict[str, Any]:
+    """Options of the video encoder, for `ffmpeg.output`."""
+    codec = given.settings.codec
+    common = {"vcodec": CODECS[codec].encoder, "flags:v": "+bitexact"}
+    return common | _OPTIONS[codec](given)
+
+
+def _h264(given: EncoderInput) -> dict[str, Any]:
+    settings = given.settings
+    return {
+        "preset": settings.speed,
+        "threads": _THREADS,
+        "forced-idr": 1,
+        "x264-params": "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0",
+        **_rate_control(settings, default_crf=20, lossless={"qp": 0}),
+    }
+
+
+def _hevc(given: EncoderInput) -> dict[str, Any]:
+    settings = given.settings
+    own = f"log-level=error:keyint=-1:min-keyint=1:scenecut=0:open-gop=0:frame-threads=2:pools={_THREADS}"
+    return {
+        "preset": settings.speed,
+        "forced-idr": 1,
+        "x265-params": f"{own}:lossless=1" if settings.lossless else own,
+        # Apple's players know HEVC by this name alone.
+        "tag:v": "hvc1",
+        **_rate_control(settings, default_crf=22, lossless={}),
+    }
+
+
+def _av1(given: EncoderInput) -> dict[str, Any]:
+    settings = given.settings
+    presets = {"fast": 10, "medium": 8, "slow": 5}
+    # Each of the two ways to have no distance is refused with the other rate control.
+    free = {"svtav1-params": "keyint=-1:scd=0"}
+    bounded = {"g": _NO_DISTANCE, "svtav1-params": "scd=0"}
+    return {
+        "preset": presets[settings.speed],
+        **(free if settings.bitrate_kbps is None else bounded),
+        **_rate_control(settings, default_crf=28, lossless={}),
+    }
+
+
+def _vvc(given: EncoderInput) -> dict[str, Any]:
+    settings = given.settings
+    presets = {"fast": "faster", "medium": "fast", "slow": "medium"}
+    # Any other kind of refresh shows frames before the key frame that lie after it in the file.
+    own = f"decodingrefreshtype=idr_no_radl:intraperiod={given.segment_frames}"
+    full_range = ":videofullrange=1" if given.picture.colour.range == "full" else ""
+    rate = _rate_control(settings, default_crf=28, lossless={})
+    return {
+        "preset": presets[settings.speed],
+        "threads": _THREADS,
+        "vvenc-params": own + full_range,
+        # VVenC has no rate factor; its quantiser means nearly the same.
+        **({"qp": rate["crf"]} if "crf" in rate else rate),
+    }
+
+
+def _rate_control(settings: BaseStreamSettings, *, default_crf: int, lossless: dict[str, Any]) -> dict[str, Any]:
+    if settings.lossless:
+        return lossless
     if settings.bitrate_kbps is not None:
         return {"b:v": f"{settings.bitrate_kbps}k"}
-    return {"crf": DEFAULT_CRF[settings.codec] if settings.crf is None else settings.crf}
+    return {"crf": default_crf if settings.crf is None else settings.crf}
+
+
+_OPTIONS: Mapping[CodecName, Callable[[EncoderInput], dict[str, Any]]] = {
+    "h264": _h264,
+    "hevc": _hevc,
+    "av1": _av1,
+    "vvc": _vvc,
+}

@@ -1,4 +1,4 @@
-"""The decoded low-resolution frames and the source's frames, side by side, and how they are cut into patches."""
+"""The decoded base frames and the source's frames, side by side, and how they are cut into patches."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.presets import EncodingSettings
-from stdo.bundle.geometry import make_patch_grid
-from stdo.bundle.manifest import PatchGrid, Picture
-from stdo.decoder.frames import YuvFrame, decode_video
+from stdo.bundle.geometry import FrameLayout, make_patch_grid
+from stdo.decoder.frames import YuvFrame
+from stdo.decoder.video_reader import decode_video
 from stdo.quality.psnr import ReferenceFrame
+from workers.base_stream.encoders import base_bit_depth
 from workers.ffmpeg.program import FFmpeg
 from workers.source.frames import read_source_frames
 from workers.source.probe import SourceInfo
 
-GENERAL_NETWORK_HALO = 4
-"""The halo that the general networks are trained with, and always run with."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFiles:
-    """A video as every stage after base_stream reads it."""
+    """A video as every stage after the encode reads it."""
 
     source: Path
     base_stream: Path
     info: SourceInfo
+    layout: FrameLayout
     ffmpeg: FFmpeg
     """What decodes the source."""
 
-    def frame_pairs(self, picture: Picture) -> Iterator[FramePair]:
+    def source_frames(self) -> Iterator[YuvFrame]:
+        """All frames of the source's canvas, in order. Raises as decoding does."""
+        return read_source_frames(self.source, self.info, self.layout.picture, program=self.ffmpeg)
+
+    def frame_pairs(self) -> Iterator[FramePair]:
         """All frames in order, in one pass. Raises as decoding does."""
-        sources = read_source_frames(self.source, self.info, picture, program=self.ffmpeg)
-        for number, (base, source) in enumerate(zip(decode_video(self.base_stream), sources, strict=True)):
-            yield FramePair(number=number, base=base, source=source)
+        pairs = zip(decode_video(self.base_stream), self.source_frames(), strict=True)
+        for number, (base, source) in enumerate(pairs):
+            yield FramePair(number=number, base=base, source=source, layout=self.layout)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,22 +45,26 @@ class FramePair:
 
     number: int
     base: YuvFrame
-    """Decoded from the low-resolution stream: base_width x base_height."""
+    """Decoded from the base stream: base_width x base_height, at the base stream's depth."""
     source: YuvFrame
-    """Of the normalised source, extended to scale times that size."""
+    """Of the normalised source, extended to scale times that size, at the picture's depth."""
+    layout: FrameLayout
 
-    def reference(self, picture: Picture) -> ReferenceFrame:
+    def reference(self) -> ReferenceFrame:
         """The source at display size, to compare a restored frame with."""
+        picture = self.layout.picture
         frame = self.source.cropped(width=picture.display_width, height=picture.display_height)
         return ReferenceFrame(frame=frame, colour=picture.colour)
 
 
-def patch_grid(picture: Picture, settings: EncodingSettings, *, halo: int | None = None) -> PatchGrid:
-    """The grid that the settings ask for, with another halo where one is given."""
-    return make_patch_grid(
+def frame_layout(info: SourceInfo, settings: EncodingSettings) -> FrameLayout:
+    """Geometry, patches and depths that the settings ask for."""
+    picture = info.picture(settings)
+    grid = make_patch_grid(
         base_width=picture.base_width,
         base_height=picture.base_height,
         patch_width=settings.patches.width,
         patch_height=settings.patches.height,
-        halo=settings.patches.halo if halo is None else halo,
+        halo=settings.patches.halo,
     )
+    return FrameLayout(picture=picture, grid=grid, base_bit_depth=base_bit_depth(settings.base_stream, picture))

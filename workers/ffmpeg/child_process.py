@@ -1,4 +1,4 @@
-"""A child process under resource limits, whose output is read and whose complaints are kept, by one thread alone."""
+"""A child process under resource limits: one thread reads its output, and keeps the end of its stderr."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ChildTimedOutError(Exception):
     """The child was killed since it took longer than its limits allow."""
 
 
-class Child:
+class LimitedProcess:
     """A running program. Leaving its `with` block kills it where it still runs.
 
     It has no stdin and nothing of this process's environment, and dies with the thread that started it.
@@ -84,7 +84,7 @@ class Child:
         return self._process.pid
 
     @property
-    def complaints(self) -> str:
+    def stderr_tail(self) -> str:
         """The end of what it wrote to stderr."""
         return self._stderr_tail.decode(errors="replace").strip()
 
@@ -142,10 +142,10 @@ class Child:
                 f"it took {self._waited_seconds:.0f} s, the last {self._waited_since_progress:.0f} s without progress"
             )
         if self._stderr in readable:
-            self._keep_complaints()
+            self._keep_stderr()
         return readable
 
-    def _keep_complaints(self) -> None:
+    def _keep_stderr(self) -> None:
         news = os.read(self._stderr, _READ_BYTES)
         if not news:
             self._stderr_is_open = False

@@ -22,7 +22,7 @@ import imageio_ffmpeg
 from pydantic import BaseModel, ConfigDict
 
 from workers.errors import FFmpegFailedError, FFmpegTimedOutError
-from workers.ffmpeg.child_process import Child, ChildLimits, ChildTimedOutError
+from workers.ffmpeg.child_process import ChildLimits, ChildTimedOutError, LimitedProcess
 
 CONTAINERS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "mpeg", "avi")
 """Demuxers that may open an input. None of them opens a second file (HLS, DASH and concat do)."""
@@ -145,10 +145,10 @@ class FFmpeg:
             raise FFmpegFailedError(f"FFmpeg stopped in the middle of a frame. {_last_words(child)}")
 
     @contextmanager
-    def _started(self, output: Any) -> Iterator[Child]:
+    def _started(self, output: Any) -> Iterator[LimitedProcess]:
         """A running ffmpeg, whose end is judged once the block is through."""
         command = [self._program(), "-nostdin", "-hide_banner", "-loglevel", "error"]
-        with Child(ffmpeg.compile(output, cmd=command), self.limits, _ENVIRONMENT) as child:
+        with LimitedProcess(ffmpeg.compile(output, cmd=command), self.limits, _ENVIRONMENT) as child:
             try:
                 yield child
                 status = child.finish()
@@ -158,7 +158,7 @@ class FFmpeg:
                 raise _failure(status, child)
 
     def _answer(self, question: str) -> str:
-        with Child([self._program(), "-hide_banner", question], self.limits, _ENVIRONMENT) as child:
+        with LimitedProcess([self._program(), "-hide_banner", question], self.limits, _ENVIRONMENT) as child:
             return "\n".join(child.lines())
 
     def _program(self) -> str:
@@ -169,7 +169,7 @@ class FFmpeg:
         return str(self.executable)
 
 
-def _read_block(child: Child, block_bytes: int) -> bytearray:
+def _read_block(child: LimitedProcess, block_bytes: int) -> bytearray:
     """The next block; at the end of the output what is left of it, or nothing."""
     block = bytearray(block_bytes)
     rest = memoryview(block)
@@ -178,9 +178,9 @@ def _read_block(child: Child, block_bytes: int) -> bytearray:
     return block[: block_bytes - len(rest)] if rest else block
 
 
-def _failure(status: int, child: Child) -> Exception:
+def _failure(status: int, child: LimitedProcess) -> Exception:
     """The error that fits an exit status (negative for a signal)."""
-    if "No space left on device" in child.complaints:
+    if "No space left on device" in child.stderr_tail:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if status == -signal.SIGKILL:
         return FFmpegKilledError("ffmpeg was killed from outside, perhaps since the machine is short of memory")
@@ -188,9 +188,9 @@ def _failure(status: int, child: Child) -> Exception:
     return FFmpegFailedError(f"FFmpeg {how}. {_last_words(child)}")
 
 
-def _last_words(child: Child) -> str:
+def _last_words(child: LimitedProcess) -> str:
     """What stderr says, each thing once, without the folders and addresses of this machine."""
     lines = [
-        re.sub(r"\[([^\]]*) @ 0x[0-9a-f]+\] ?|(?:file:)?/\S*/", "", line) for line in child.complaints.splitlines()
+        re.sub(r"\[([^\]]*) @ 0x[0-9a-f]+\] ?|(?:file:)?/\S*/", "", line) for line in child.stderr_tail.splitlines()
     ]
     return " ".join(list(dict.fromkeys(lines))[:_MOST_LAST_WORDS]) or "It gave no reason."

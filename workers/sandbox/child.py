@@ -1,7 +1,7 @@
-"""The child's side of a step: `python -m workers step SPEC.json`, started by `workers.sandbox.parent`.
+"""The child's side of a part: `python -m workers part SPEC.json`, started by `workers.sandbox.parent`.
 
 It knows nothing of rows, queues or the object store. stdin is a lifeline: when it closes, the parent is dead, and the
-whole process group, FFmpeg included, dies too. stdout carries `StepLine`s and nothing else.
+whole process group, FFmpeg included, dies too. stdout carries `PartLine`s and nothing else.
 """
 
 from __future__ import annotations
@@ -19,63 +19,120 @@ from threading import Thread
 from core.jobs.progress import StageReport
 from stdo.service.resources import ProgressUnit, Stage
 from workers.errors import EncodingError
-from workers.sandbox.part_spec import EXIT_FAILURE, SPEC, ProbeStep, StepLine
-from workers.source.probe import probe_source
-from workers.work_folder import WorkFolder
+from workers.progress import Progress
+from workers.sandbox.part_spec import (
+    EXIT_FAILURE,
+    SPEC,
+    EncodePart,
+    FinishPart,
+    PartLine,
+    PartSpec,
+    PlannedTrainings,
+    PlanPart,
+    ProbePart,
+    TrainPart,
+)
 
 PROGRESS_SECONDS = 0.5
 """Shortest distance of two lines, the first and the last report of a stage apart."""
 PROBE_MEMORY_BYTES = 8 * 2**30
+ENCODE_MEMORY_BYTES = 16 * 2**30
+"""For ffmpeg, which inherits it: an encoder of large pictures holds many of them."""
 OUT_OF_MEMORY_FILE = Path("/proc/self/oom_score_adj")
 OUT_OF_MEMORY_SCORE = 500
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-def run_step(spec_path: Path) -> int:
-    """Carry out the step that the file describes; its exit status."""
+def carry_out(spec_path: Path) -> int:
+    """Carry out the part that the file describes; the process's exit status."""
     faulthandler.enable()
-    speaker = Speaker(_take_over_stdout())
+    writer = ProgressWriter(_take_over_stdout())
     Thread(target=_watch_lifeline, name="lifeline", daemon=True).start()
     _forbid_core_dumps()
-    be_first_out_of_memory()
+    raise_out_of_memory_score()
     spec = SPEC.validate_json(spec_path.read_bytes())
+    if isinstance(spec, ProbePart):
+        _limit_memory(PROBE_MEMORY_BYTES)
+    elif isinstance(spec, EncodePart):
+        _limit_memory(ENCODE_MEMORY_BYTES)
     try:
-        if isinstance(spec, ProbeStep):
-            _limit_memory(PROBE_MEMORY_BYTES)
-            info = probe_source(spec.source, limits=spec.limits, report=speaker.progress, program=spec.ffmpeg())
-            WorkFolder(root=spec.work).source_info.write_text(info.model_dump_json())
-        else:
-            # Imported here, since it takes seconds and a probe needs nothing of it.
-            from workers.sandbox.encoding_part import carry_out
-
-            carry_out(spec, speaker.progress)
+        _run(spec, writer.progress)
     except EncodingError as error:
-        speaker.say(StepLine(failure=error.as_failure()))
+        writer.write(PartLine(failure=error.as_failure()))
         return EXIT_FAILURE
     return 0
 
 
-class Speaker:
-    """Writes step lines."""
+def _run(spec: PartSpec, report: Progress) -> None:
+    """Run one part of the pipeline. Raises workers.errors.EncodingError."""
+    # Imported here, since it takes seconds (torch): the lifeline and the limits are in force before it begins.
+    from workers import pipeline
+
+    ffmpeg = spec.ffmpeg()
+    if isinstance(spec, ProbePart):
+        pipeline.probe(source=spec.source, work=spec.work, limits=spec.limits, report=report, ffmpeg=ffmpeg)
+        return
+    if isinstance(spec, EncodePart):
+        pipeline.encode(source=spec.source, settings=spec.settings, work=spec.work, report=report, ffmpeg=ffmpeg)
+        return
+    from workers.training.device import compute_exactly
+
+    compute_exactly()
+    match spec:
+        case PlanPart():
+            plan = pipeline.plan(
+                source=spec.source,
+                settings=spec.settings,
+                work=spec.work,
+                device=spec.device,
+                report=report,
+                ffmpeg=ffmpeg,
+            )
+            PlannedTrainings(training_count=len(plan.trainings)).save(spec.work)
+        case TrainPart():
+            pipeline.train(
+                source=spec.source,
+                settings=spec.settings,
+                work=spec.work,
+                training_number=spec.training_number,
+                device=spec.device,
+                report=report,
+                ffmpeg=ffmpeg,
+            )
+        case FinishPart():
+            pipeline.finish(
+                source=spec.source,
+                settings=spec.settings,
+                work=spec.work,
+                bundle_id=spec.bundle_id,
+                created_at=spec.created_at,
+                device=spec.device,
+                report=report,
+                ffmpeg=ffmpeg,
+            )
+
+
+class ProgressWriter:
+    """Writes a part's lines."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._said: StageReport | None = None
-        self._spoke_at = 0.0
+        self._written: StageReport | None = None
+        self._written_at = 0.0
 
     def progress(self, stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
-        """Say how far the step is, or that it is alive, but not too often: a `workers.progress.Progress`."""
+        """Tell how far the part is, or that it is alive, but not too often: a `workers.progress.Progress`."""
         now = time.monotonic()
         report = StageReport(stage=stage, done=done, total=total, unit=unit)
-        is_news = report != self._said
-        is_urgent = is_news and (done == total or self._said is None or stage != self._said.stage)
-        if not is_urgent and now - self._spoke_at < PROGRESS_SECONDS:
+        is_news = report != self._written
+        is_urgent = is_news and (done == total or self._written is None or stage != self._written.stage)
+        if not is_urgent and now - self._written_at < PROGRESS_SECONDS:
             return
-        self._said, self._spoke_at = report, now
-        self.say(StepLine(progress=report) if is_news else StepLine(alive=True))
+        self._written, self._written_at = report, now
+        self.write(PartLine(progress=report) if is_news else PartLine(alive=True))
 
-    def say(self, line: StepLine) -> None:
+    def write(self, line: PartLine) -> None:
         """Write one line."""
         os.write(self._descriptor, line.model_dump_json(exclude_none=True).encode() + b"\n")
 
@@ -101,8 +158,8 @@ def _forbid_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def be_first_out_of_memory() -> None:
-    """Be the first to go where memory runs out, before any server of the machine."""
+def raise_out_of_memory_score() -> None:
+    """Let the system kill this process before any server of the machine, where memory runs out."""
     # A container may have put the score higher already, which only root may undo. Nothing depends on it.
     with suppress(OSError):
         if int(OUT_OF_MEMORY_FILE.read_text()) < OUT_OF_MEMORY_SCORE:
@@ -110,5 +167,9 @@ def be_first_out_of_memory() -> None:
 
 
 def _limit_memory(byte_count: int) -> None:
-    """Bound what this process may write to. Torch maps far more than it uses, so that only a probe has such a bound."""
+    """Bound what this process may write to: a few bytes of a hostile video can ask a decoder for any amount.
+
+    Not where networks run: torch and CUDA map many times what they use, so that no bound would fit. Such a part opens
+    nothing but sources that a probe has read whole within this bound.
+    """
     resource.setrlimit(resource.RLIMIT_DATA, (byte_count, byte_count))

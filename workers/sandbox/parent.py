@@ -1,7 +1,7 @@
-"""The parent's side of a step: a child process that can be stopped at any moment and leaves no process behind.
+"""The parent's side of a part: a child process that can be stopped at any moment and leaves no process behind.
 
 The child leads a session and process group of its own. Its stdin is a lifeline: it closes when this process dies,
-however it dies, and the child then kills its own group (`workers.sandbox.child`). Its stdout carries `StepLine`s.
+however it dies, and the child then kills its own group (`workers.sandbox.child`). Its stdout carries `PartLine`s.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from core.jobs.progress import StageReport
 from stdo.service.resources import Failure
-from workers.sandbox.part_spec import EXIT_FAILURE, StepLine
+from workers.sandbox.part_spec import EXIT_FAILURE, PartLine
 from workers.sandbox.stop_signal import StopSignal
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent.parent
@@ -39,7 +39,7 @@ LAST_READS = 64
 logger = logging.getLogger(__name__)
 
 
-class StepFailedError(Exception):
+class PartFailedError(Exception):
     """The video, or what was asked for, can't work: trying again would end the same way."""
 
     def __init__(self, failure: Failure) -> None:
@@ -47,11 +47,11 @@ class StepFailedError(Exception):
         self.failure = failure
 
 
-class StepCrashedError(Exception):
-    """The machinery failed: trying again may work. The message says how the step ended, as part of a sentence."""
+class PartCrashedError(Exception):
+    """The machinery failed: trying again may work. The message says how the part ended, as part of a sentence."""
 
 
-def run_step(
+def run_part(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
@@ -59,34 +59,34 @@ def run_step(
     on_report: Callable[[StageReport], None],
     no_progress_seconds: float,
 ) -> None:
-    """Run a step to its end, and hand on what it says of its progress.
+    """Run a part to its end, and hand on what it says of its progress.
 
     Raises:
-        StepFailedError: the step said why it can't work.
-        StepCrashedError: it ended in any other way, or made no progress for `no_progress_seconds`.
-        StoppedError: `stop` was set. Of the step's process group nothing is left by then.
+        PartFailedError: the part said why it can't work.
+        PartCrashedError: it ended in any other way, or made no progress for `no_progress_seconds`.
+        StoppedError: `stop` was set. Of the part's process group nothing is left by then.
     """
-    with _Step(command, environment, on_report) as step:
-        while not step.has_exited():
-            step.listen(POLL_SECONDS)
+    with _RunningPart(command, environment, on_report) as part:
+        while not part.has_exited():
+            part.listen(POLL_SECONDS)
             if stop.reason is not None:
-                step.terminate()
+                part.terminate()
                 stop.check()
-            if step.seconds_without_progress > no_progress_seconds:
-                step.terminate()
-                raise StepCrashedError(f"the step was stopped after {no_progress_seconds:.0f} seconds without progress")
-    step.judge()
+            if part.seconds_without_progress > no_progress_seconds:
+                part.terminate()
+                raise PartCrashedError(f"the part was stopped after {no_progress_seconds:.0f} seconds without progress")
+    part.raise_failure()
 
 
-class _Step:
-    """A running step and what it has said so far."""
+class _RunningPart:
+    """A running part and what it has said so far."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], on_report: Callable[[StageReport], None]
     ) -> None:
         self._on_report = on_report
         self._line = bytearray()
-        self._stderr = bytearray()
+        self._stderr_tail = bytearray()
         self._failure: Failure | None = None
         self._report: StageReport | None = None
         self._last_progress = time.monotonic()
@@ -130,7 +130,7 @@ class _Step:
 
     @property
     def seconds_without_progress(self) -> float:
-        """Since the step last said something new, or gave a sign of life."""
+        """Since the part last said something new, or gave a sign of life."""
         return time.monotonic() - self._last_progress
 
     def listen(self, timeout_seconds: float) -> bool:
@@ -153,16 +153,16 @@ class _Step:
         while not self.has_exited() and time.monotonic() < deadline:
             self.listen(POLL_SECONDS)
 
-    def judge(self) -> None:
-        """Raise what the child's end means; nothing where it went well."""
+    def raise_failure(self) -> None:
+        """Raise the error that the child's end means; do nothing where it went well."""
         status = self._process.returncode
         if status == 0:
             return
         if status == EXIT_FAILURE and self._failure is not None:
-            raise StepFailedError(self._failure)
-        tail = self._stderr.decode(errors="replace").strip()
-        logger.error("a step ended with status %d:\n%s", status, tail)
-        raise StepCrashedError(_explain(status, tail))
+            raise PartFailedError(self._failure)
+        tail = self._stderr_tail.decode(errors="replace").strip()
+        logger.error("a part ended with status %d:\n%s", status, tail)
+        raise PartCrashedError(_explain(status, tail))
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:
@@ -171,7 +171,7 @@ class _Step:
             return  # Everybody has gone.
 
     def _wait_for_group(self) -> None:
-        """Let the killed die, for they may still be writing to the task's folder or hold memory of a GPU."""
+        """Let the killed die, for they may still be writing to the part's folder or hold memory of a GPU."""
         deadline = time.monotonic() + DEATH_SECONDS
         try:
             while time.monotonic() < deadline:
@@ -181,8 +181,8 @@ class _Step:
             return
 
     def _take_stderr(self, data: bytes) -> None:
-        self._stderr += data
-        del self._stderr[:-STDERR_TAIL_BYTES]
+        self._stderr_tail += data
+        del self._stderr_tail[:-STDERR_TAIL_BYTES]
 
     def _take_stdout(self, data: bytes) -> None:
         *lines, rest = (self._line + data).split(b"\n")
@@ -191,11 +191,11 @@ class _Step:
         self._line = rest[:LONGEST_LINE_BYTES]
 
     def _take_line(self, text: bytearray) -> None:
-        # A step has met untrusted input, so that its word is checked like anyone's.
+        # A part has met untrusted input, so that its word is checked like anyone's.
         try:
-            line = StepLine.model_validate_json(text)
+            line = PartLine.model_validate_json(text)
         except ValidationError:
-            logger.warning("a step said something that is no step line: %r", bytes(text[:200]))
+            logger.warning("a part said something that is no part line: %r", bytes(text[:200]))
             return
         if line.failure is not None:
             self._failure = line.failure
@@ -210,7 +210,7 @@ class _Step:
 def _explain(status: int, stderr_tail: str) -> str:
     last_line = stderr_tail.splitlines()[-1][:300] if stderr_tail else "it left no message"
     if status == -signal.SIGKILL:
-        return f"the step was killed, most likely by the system for want of memory ({last_line})"
+        return f"the part was killed, most likely by the system for want of memory ({last_line})"
     if status < 0:
-        return f"the step was ended by signal {-status} ({last_line})"
-    return f"the step ended with status {status} ({last_line})"
+        return f"the part was ended by signal {-status} ({last_line})"
+    return f"the part ended with status {status} ({last_line})"

@@ -1,4 +1,7 @@
-"""What a task and its step (a child process) say to each other: the spec file, and the lines on the step's stdout."""
+"""What a worker and the part that it runs (a child process) say to each other.
+
+The worker writes a spec file. The part answers with lines on its stdout, and leaves its outputs in the work folder.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Step(_Frozen):
+class _Part(_Frozen):
     source: Path
     """The uploaded file, under a name that the service chose."""
     work: Path
-    """Folder of the step's other inputs, and of its outputs."""
+    """Folder of the part's other inputs, and of its outputs (workers.work_folder)."""
     ffmpeg_path: Path | None
     """The ffmpeg program; None for the one that comes with the service."""
 
@@ -32,37 +35,42 @@ class _Step(_Frozen):
         return FFmpeg() if self.ffmpeg_path is None else FFmpeg(executable=self.ffmpeg_path)
 
 
-class ProbeStep(_Step):
-    """Find out what the source is, alone."""
+class ProbePart(_Part):
+    """Find out what the source is."""
 
     kind: Literal["probe"] = "probe"
     limits: SourceLimits
 
 
-class _EncodingStep(_Step):
+class _EncodingPart(_Part):
     settings: EncodingSettings
 
 
-class _NetworkStep(_EncodingStep):
+class EncodePart(_EncodingPart):
+    """Make the base stream."""
+
+    kind: Literal["encode"] = "encode"
+
+
+class _NetworkPart(_EncodingPart):
     device: str
     """Where networks run: auto, cpu, cuda or cuda:<n>."""
 
 
-class PrepareStep(_NetworkStep):
-    """All stages up to the plan of the networks."""
+class PlanPart(_NetworkPart):
+    """Score and group the patches. Leaves a PlannedTrainings besides its outputs."""
 
-    kind: Literal["prepare"] = "prepare"
-    limits: SourceLimits
+    kind: Literal["plan"] = "plan"
 
 
-class TrainStep(_NetworkStep):
-    """Train one network."""
+class TrainPart(_NetworkPart):
+    """Carry out one training."""
 
     kind: Literal["train"] = "train"
-    network_number: Annotated[int, Field(ge=0)]
+    training_number: Annotated[int, Field(ge=0)]
 
 
-class FinishStep(_EncodingStep):
+class FinishPart(_NetworkPart):
     """Export, assemble and measure the bundle."""
 
     kind: Literal["finish"] = "finish"
@@ -70,12 +78,12 @@ class FinishStep(_EncodingStep):
     created_at: datetime
 
 
-StepSpec = Annotated[ProbeStep | PrepareStep | TrainStep | FinishStep, Field(discriminator="kind")]
-SPEC: TypeAdapter[StepSpec] = TypeAdapter(StepSpec)
+PartSpec = Annotated[ProbePart | EncodePart | PlanPart | TrainPart | FinishPart, Field(discriminator="kind")]
+SPEC: TypeAdapter[PartSpec] = TypeAdapter(PartSpec)
 
 
-class StepLine(_Frozen):
-    """One line of JSON on a step's stdout: how far it is, that it is at work, or why the video can't be encoded."""
+class PartLine(_Frozen):
+    """One line of JSON on a part's stdout: how far it is, that it is at work, or why the video can't be encoded."""
 
     progress: StageReport | None = None
     alive: Literal[True] | None = None
@@ -83,22 +91,22 @@ class StepLine(_Frozen):
     failure: Failure | None = None
 
 
-class PreparedNetworks(_Frozen):
-    """How many networks there are to train: what a prepare step leaves for its task."""
+class PlannedTrainings(_Frozen):
+    """How many trainings a plan has: what its part leaves for the worker."""
 
-    network_count: Annotated[int, Field(ge=1)]
+    training_count: Annotated[int, Field(ge=0, le=255)]
 
     def save(self, work: Path) -> None:
         """Write to the work folder."""
-        (work / _PREPARED_NAME).write_text(self.model_dump_json())
+        (work / _PLANNED_NAME).write_text(self.model_dump_json())
 
     @classmethod
     def load(cls, work: Path) -> Self:
-        """Read what `save` wrote."""
-        return cls.model_validate_json((work / _PREPARED_NAME).read_bytes())
+        """Read what `save` wrote. Raises OSError, pydantic.ValidationError."""
+        return cls.model_validate_json((work / _PLANNED_NAME).read_bytes())
 
 
-_PREPARED_NAME = "prepared.json"
+_PLANNED_NAME = "trainings.json"
 
 EXIT_FAILURE = 3
-"""The step has said why the video or its settings can't work. Any other status but 0 blames the machinery."""
+"""The part has said why the video or its settings can't work. Any other status but 0 blames the machinery."""

@@ -1,8 +1,8 @@
 """The source's frames as every stage sees them: normalised, and extended to the canvas.
 
-The canvas is `scale` times the low-resolution frame; what it exceeds the display size by repeats the picture's right
-column and bottom row (docs/FORMAT.md). `canvas_stream` is the one definition of it, for the low-resolution encoder and
-for the stages that compare against the source.
+The canvas is `scale` times the base frame; what it exceeds the display size by repeats the picture's right
+column and bottom row (docs/FORMAT.md). `canvas_stream` is the one definition of it, for the encoder of the base stream
+and for the stages that compare against the source.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 import ffmpeg
 import numpy as np
 
+from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Picture
-from stdo.decoder.frames import YuvFrame
+from stdo.decoder.frames import Plane, YuvFrame, sample_type
 from workers.errors import FrameMismatchError
 from workers.ffmpeg.program import FFmpeg, apply_filters, decoder_options, demuxer_options, file_url
-from workers.source.colour import colour_parameters
+from workers.source.colour import PIXEL_FORMATS, colour_parameters
 from workers.source.probe import SourceInfo
 
 
-def read_source_frames(
-    source: Path, info: SourceInfo, picture: Picture, *, program: FFmpeg | None = None
-) -> Iterator[YuvFrame]:
-    """Every frame of the source at canvas size, (scale * base_height, scale * base_width), one in memory at a time.
+def read_source_frames(source: Path, info: SourceInfo, picture: Picture, *, program: FFmpeg) -> Iterator[YuvFrame]:
+    """Every frame of the source at the picture's depth and at canvas size, (scale * base_height, scale * base_width),
+    one in memory at a time.
 
     Leaving the iteration early ends the decoder.
 
@@ -40,16 +40,18 @@ def read_source_frames(
         canvas_stream(open_input(source, info), info, picture),
         "pipe:1",
         format="rawvideo",
-        pix_fmt="yuv420p",
+        pix_fmt=PIXEL_FORMATS[picture.bit_depth],
         fps_mode="passthrough",
     )
+    kind = np.dtype(sample_type(picture.bit_depth))
     times = info.frame_times()
     frame_count = 0
-    for block in (program or FFmpeg()).read_blocks(pipe, width * height * 3 // 2):
+    for block in program.read_blocks(pipe, width * height * 3 // 2 * kind.itemsize):
         frame_count += 1
         time = next(times, None)
         if time is not None:
-            yield _frame(block, width=width, height=height, time=time)
+            samples = np.frombuffer(block, kind)
+            yield _frame(samples, width=width, height=height, time=time, bit_depth=picture.bit_depth)
     if frame_count != info.source.frame_count:
         raise FrameMismatchError(
             f"The video decoded to {info.source.frame_count} frames at first and to {frame_count} now. It may be "
@@ -71,18 +73,19 @@ def open_input(source: Path, info: SourceInfo) -> Any:
 
 def canvas_stream(source: Any, info: SourceInfo, picture: Picture) -> Any:
     """The video stream of an input from `open_input`, normalised and extended to the canvas."""
-    video = apply_filters(source[str(info.video_stream_index)], info.filters)
+    form = info.form(picture)
+    video = apply_filters(source[str(info.facts.video_stream_index)], form.filters)
     width, height = picture.scale * picture.base_width, picture.scale * picture.base_height
-    if (width, height) == (info.display_width, info.display_height):
+    if (width, height) == (picture.display_width, picture.display_height):
         return video
     # Plane by plane, since `pad` cuts a 4:2:0 picture down to an even size first.
     planes = video.filter_multi_output("extractplanes", planes="y+u+v")
-    luma = _extended(planes.stream(0), width - info.display_width, height - info.display_height)
-    chroma_margins = width // 2 - ceil(info.display_width / 2), height // 2 - ceil(info.display_height / 2)
+    luma = _extended(planes.stream(0), width - picture.display_width, height - picture.display_height)
+    chroma_margins = width // 2 - ceil(picture.display_width / 2), height // 2 - ceil(picture.display_height / 2)
     chroma = [_extended(planes.stream(number), *chroma_margins) for number in (1, 2)]
-    merged = ffmpeg.filter([luma, *chroma], "mergeplanes", format="yuv420p", map1s=1, map2s=2)
+    merged = ffmpeg.filter([luma, *chroma], "mergeplanes", format=PIXEL_FORMATS[form.bit_depth], map1s=1, map2s=2)
     # Taking the planes apart loses what they mean.
-    return apply_filters(merged, [colour_parameters(info.colour)])
+    return apply_filters(merged, [colour_parameters(form.colour)])
 
 
 def _extended(plane: Any, right: int, bottom: int) -> Any:
@@ -91,8 +94,13 @@ def _extended(plane: Any, right: int, bottom: int) -> Any:
     return padded.filter("fillborders", right=right, bottom=bottom, mode="smear")
 
 
-def _frame(block: bytearray, *, width: int, height: int, time: Fraction) -> YuvFrame:
-    samples = np.frombuffer(block, np.uint8)
+def _frame(samples: Plane, *, width: int, height: int, time: Fraction, bit_depth: BitDepth) -> YuvFrame:
     y, u, v = np.split(samples, (width * height, width * height * 5 // 4))
     chroma_shape = height // 2, width // 2
-    return YuvFrame(y=y.reshape(height, width), u=u.reshape(chroma_shape), v=v.reshape(chroma_shape), time=time)
+    return YuvFrame(
+        y=y.reshape(height, width),
+        u=u.reshape(chroma_shape),
+        v=v.reshape(chroma_shape),
+        time=time,
+        bit_depth=bit_depth,
+    )

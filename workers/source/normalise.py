@@ -1,16 +1,19 @@
 """What is done to an unusual source so that the rest of the pipeline meets one kind of picture only, and what is said
-about it: upright, progressive, square pixels, 8-bit 4:2:0, one sound track, usable times."""
+about it: upright, progressive, square pixels, 4:2:0 with 8 or 10 bits, one sound track, usable times."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
+from stdo.bundle.codecs import BitDepth
+from stdo.bundle.h273 import HDR_TRANSFERS
 from stdo.bundle.manifest import Colour, Normalisation
 from workers.errors import PictureTooSmallError, VideoTooLargeError
 from workers.ffmpeg.program import FFmpeg, VideoFilter
-from workers.source.colour import colour_parameters, convert_colour
+from workers.source.colour import ColourConversion, colour_parameters, convert_colour
 from workers.source.orientation import Orientation, read_orientation
 from workers.source.source_file import ReadSource
 from workers.source.timeline import Timeline
@@ -24,16 +27,29 @@ _LARGEST_PIXEL_ASPECT = 4
 """A sample aspect ratio beyond this, or below its inverse, is taken for a mistake."""
 
 
+class PictureForm(BaseModel):
+    """One way to make the normalised picture out of decoded frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    colour: Colour
+    bit_depth: BitDepth
+    filters: tuple[VideoFilter, ...]
+    """What makes the picture at display size out of a decoded frame, in order."""
+    notes: tuple[Normalisation, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NormalisedPicture:
     """The picture that all later stages see."""
 
     width: int
     height: int
-    rotation_degrees: Literal[0, 90, 180, 270]
-    colour: Colour
-    filters: tuple[VideoFilter, ...]
-    notes: tuple[Normalisation, ...]
+    rotation_degrees: int
+    kept: PictureForm
+    """With the source's own depth, ten bits at most; HDR stays HDR."""
+    tone_mapped: PictureForm | None
+    """As SDR with 8 bits, of an HDR source alone."""
 
 
 def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg, *, max_pixels_per_frame: int) -> NormalisedPicture:
@@ -50,36 +66,51 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg, *, max_pixe
     width, height, is_stretched = _square_pixel_size(frames.width, frames.height, read.sample_aspect_ratio)
     display_width, display_height = (height, width) if orientation.swaps_sides else (width, height)
     _check_size(display_width, display_height, max_pixels=max_pixels_per_frame)
-    conversion = convert_colour(frames, video_codec=read.video_codec, width=width, height=height, program=program)
-    deinterlacing = (
-        # One frame for each frame, and only frames that say they are interlaced.
-        [VideoFilter(name="bwdif", options={"mode": "send_frame", "parity": "auto", "deint": "interlaced"})]
-        if read.interlaced_frame_count
-        else []
-    )
+    conversions = convert_colour(frames, video_codec=read.video_codec, width=width, height=height, program=program)
+    shape_notes = _shape_notes(read, orientation, is_stretched=is_stretched, width=display_width, height=display_height)
+
+    def form(conversion: ColourConversion) -> PictureForm:
+        return PictureForm(
+            colour=conversion.colour,
+            bit_depth=conversion.bit_depth,
+            filters=(*_before(read, timeline), *conversion.filters, *orientation.filters, *_after(conversion)),
+            notes=(
+                *_time_notes(read, timeline),
+                *_frame_notes(read),
+                *shape_notes,
+                *conversion.notes,
+                *_stream_notes(read),
+            ),
+        )
+
     return NormalisedPicture(
         width=display_width,
         height=display_height,
         rotation_degrees=orientation.rotation_degrees,
-        colour=conversion.colour,
-        filters=(
-            *timeline.filters(),
-            *deinterlacing,
-            *conversion.filters,
-            *orientation.filters,
-            # The wish to be turned has been granted, and HDR metadata no longer holds.
-            VideoFilter(name="sidedata", options={"mode": "delete"}),
-            VideoFilter(name="setsar", options={"sar": "1"}),
-            colour_parameters(conversion.colour),
-        ),
-        notes=(
-            *_time_notes(read, timeline),
-            *_frame_notes(read),
-            *_shape_notes(read, orientation, is_stretched=is_stretched, width=display_width, height=display_height),
-            *conversion.notes,
-            *_stream_notes(read),
-        ),
+        kept=form(conversions.kept),
+        tone_mapped=None if conversions.tone_mapped is None else form(conversions.tone_mapped),
     )
+
+
+def _before(read: ReadSource, timeline: Timeline) -> list[VideoFilter]:
+    """Times, and whole frames."""
+    filters = timeline.filters()
+    if read.interlaced_frame_count:
+        # One frame for each frame, and only frames that say they are interlaced.
+        options = {"mode": "send_frame", "parity": "auto", "deint": "interlaced"}
+        filters.append(VideoFilter(name="bwdif", options=options))
+    return filters
+
+
+def _after(conversion: ColourConversion) -> list[VideoFilter]:
+    """What the frames say of themselves."""
+    # The wish to be turned has been granted. What a screen needs to show HDR stays, where it still holds.
+    gone = {} if conversion.colour.transfer not in HDR_TRANSFERS else {"type": "DISPLAYMATRIX"}
+    return [
+        VideoFilter(name="sidedata", options={"mode": "delete", **gone}),
+        VideoFilter(name="setsar", options={"sar": "1"}),
+        colour_parameters(conversion.colour),
+    ]
 
 
 def _check_size(width: int, height: int, *, max_pixels: int) -> None:

@@ -1,87 +1,140 @@
-"""Stage 1: what the uploaded file really is, and how it becomes a plain 8-bit 4:2:0 picture.
+"""What the uploaded file really is, and how it becomes a plain 4:2:0 picture.
 
-Everything here is found by decoding the whole file once; headers lie.
+Everything here is found by decoding the whole file once; headers lie. It is done once for a video, and kept beside it:
+whoever changes what is found raises core.jobs.part_kinds.PROBE_VERSION.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.presets import EncodingSettings
+from stdo.bundle.codecs import CODECS
 from stdo.bundle.geometry import base_size
-from stdo.bundle.manifest import Colour, Picture, Rational, Source
-from workers.ffmpeg.program import FFmpeg, VideoFilter
+from stdo.bundle.manifest import Picture, Rational, Source
+from workers.ffmpeg.program import FFmpeg
 from workers.file_hash import file_sha256
 from workers.progress import Progress
-from workers.source.normalise import NormalisedPicture, normalise
+from workers.source.normalise import NormalisedPicture, PictureForm, normalise
+from workers.source.scene_changes import FrameNumbers
+from workers.source.segments import plan_even_segments, plan_segments
 from workers.source.source_counts import SourceLimits as SourceLimits
 from workers.source.source_file import ReadSource, read_source
-from workers.source.timeline import Timeline, make_timeline
+from workers.source.timeline import Ticks, Timeline, make_timeline
+
+_FACTS_NAME, _FRAMES_NAME = "source_info.json", "frame_times.npz"
 
 
-class _Frozen(BaseModel):
+class SourceFacts(BaseModel):
+    """What is known of the source as a whole."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class FrameSteps(_Frozen):
-    """Some consecutive frames that all lie equally far from the next one."""
-
-    ticks: Annotated[int, Field(gt=0)]
-    count: Annotated[int, Field(gt=0)]
-
-
-class SourceInfo(_Frozen):
-    """What later stages need to know about the source. The frame times are the truth that every other reading is
-    checked against."""
-
     source: Source
+    """With the notes of the form that keeps most."""
     display_width: Annotated[int, Field(gt=0)]
     """Of the normalised picture: upright, with square pixels."""
     display_height: Annotated[int, Field(gt=0)]
-    colour: Colour
-    """Of the normalised picture."""
+    kept: PictureForm
+    """The picture with the source's own depth, ten bits at most; HDR stays HDR."""
+    tone_mapped: PictureForm | None
+    """The picture as SDR with 8 bits, of an HDR source alone."""
     video_stream_index: Annotated[int, Field(ge=0)]
     audio_stream_index: Annotated[int, Field(ge=0)] | None
-    filters: tuple[VideoFilter, ...]
-    """What makes the normalised picture at display size out of a decoded frame, in order."""
     tick: Rational
     """Seconds a tick."""
-    first_frame_tick: Annotated[int, Field(ge=0)]
-    """Time of the first frame; 0 unless sound starts before it."""
-    frame_steps: tuple[FrameSteps, ...]
-    """Distances between consecutive frames: `frame_count - 1` in all."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceInfo:
+    """What later stages need to know about the source. The frame times are the truth that every other reading is
+    checked against."""
+
+    facts: SourceFacts
+    frame_ticks: Ticks
+    """(frames,) int64, increasing strictly: the time of each frame. The first is 0 unless sound starts before it."""
+    scene_changes: FrameNumbers
+    """The first frames of new scenes, ascending."""
+
+    def save(self, folder: Path) -> None:
+        """Write source_info.json and frame_times.npz."""
+        (folder / _FACTS_NAME).write_text(self.facts.model_dump_json())
+        np.savez_compressed(folder / _FRAMES_NAME, ticks=self.frame_ticks, scene_changes=self.scene_changes)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        facts = SourceFacts.model_validate_json((folder / _FACTS_NAME).read_bytes())
+        with np.load(folder / _FRAMES_NAME, allow_pickle=False) as arrays:
+            return cls(facts=facts, frame_ticks=arrays["ticks"], scene_changes=arrays["scene_changes"])
+
+    @property
+    def source(self) -> Source:
+        """What the file was before any normalisation."""
+        return self.facts.source
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the picture is PQ or HLG."""
+        return self.facts.tone_mapped is not None
 
     def frame_times(self) -> Iterator[Fraction]:
         """Presentation time of each frame, in seconds."""
-        seconds_per_tick = Fraction(self.tick.numerator, self.tick.denominator)
-        now = self.first_frame_tick
-        yield now * seconds_per_tick
-        for steps in self.frame_steps:
-            for _ in range(steps.count):
-                now += steps.ticks
-                yield now * seconds_per_tick
+        seconds_per_tick = self.facts.tick.fraction
+        return (int(tick) * seconds_per_tick for tick in self.frame_ticks)
 
-    def picture(self, scale: int) -> Picture:
-        """Geometry and time of the restored picture at `scale`. The source canvas is `scale * base_width` wide."""
+    def form(self, picture: Picture) -> PictureForm:
+        """How decoded frames become this picture, one of `picture`'s."""
+        tone_mapped = self.facts.tone_mapped
+        return tone_mapped if tone_mapped is not None and picture.colour == tone_mapped.colour else self.facts.kept
+
+    def source_of(self, picture: Picture) -> Source:
+        """The source with the notes of what was done to make this picture."""
+        return self.source.model_copy(update={"input_normalisations": self.form(picture).notes})
+
+    def picture(self, settings: EncodingSettings) -> Picture:
+        """Geometry, depth and time of the restored picture. The source canvas is `scale * base_width` wide."""
+        facts, scale = self.facts, settings.scale
+        form = facts.tone_mapped if facts.tone_mapped is not None and not keeps_hdr(settings) else facts.kept
         return Picture(
             scale=scale,
-            display_width=self.display_width,
-            display_height=self.display_height,
-            base_width=base_size(self.display_width, scale),
-            base_height=base_size(self.display_height, scale),
+            display_width=facts.display_width,
+            display_height=facts.display_height,
+            base_width=base_size(facts.display_width, scale),
+            base_height=base_size(facts.display_height, scale),
+            bit_depth=form.bit_depth,
             frame_count=self.source.frame_count,
             average_frame_rate=self.source.average_frame_rate,
             variable_frame_rate=self.source.variable_frame_rate,
             duration_seconds=self.source.duration_seconds,
-            colour=self.colour,
+            colour=form.colour,
+        )
+
+    def segment_starts(self, settings: EncodingSettings) -> tuple[int, ...]:
+        """The first frame of each segment."""
+        seconds, tick = settings.base_stream.segment_seconds, self.facts.tick.fraction
+        if not CODECS[settings.base_stream.codec].places_key_frames:
+            return plan_even_segments(self.frame_ticks, tick_seconds=tick, segment_seconds=seconds)
+        return plan_segments(
+            self.frame_ticks, tick_seconds=tick, scene_changes=self.scene_changes, segment_seconds=seconds
         )
 
 
-def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program: FFmpeg | None = None) -> SourceInfo:
+def keeps_hdr(settings: EncodingSettings) -> bool:
+    """Whether an HDR source stays HDR: where it is asked for, or else where codec and depth carry it."""
+    if settings.hdr is not None:
+        return settings.hdr == "keep"
+    return CODECS[settings.base_stream.codec].carries_hdr and settings.base_stream.bit_depth in (None, 10)
+
+
+def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program: FFmpeg) -> SourceInfo:
     """Read all of an uploaded file, and say what it is and what is done about its peculiarities.
 
     Raises:
@@ -89,19 +142,18 @@ def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program:
     """
     read = read_source(path, limits, report)
     timeline = make_timeline(read.times, read.frame_count)
-    picture = normalise(read, timeline, program or FFmpeg(), max_pixels_per_frame=limits.max_pixels_per_frame)
-    return SourceInfo(
+    picture = normalise(read, timeline, program, max_pixels_per_frame=limits.max_pixels_per_frame)
+    facts = SourceFacts(
         source=_source(path, read, timeline, picture),
         display_width=picture.width,
         display_height=picture.height,
-        colour=picture.colour,
+        kept=picture.kept,
+        tone_mapped=picture.tone_mapped,
         video_stream_index=read.video_stream_index,
         audio_stream_index=read.audio_stream_index,
-        filters=picture.filters,
-        tick=_rational(timeline.tick_seconds),
-        first_frame_tick=int(timeline.ticks[0]),
-        frame_steps=tuple(FrameSteps(ticks=ticks, count=count) for ticks, count in timeline.steps()),
+        tick=Rational.of(timeline.tick_seconds),
     )
+    return SourceInfo(facts=facts, frame_ticks=timeline.ticks, scene_changes=read.scene_changes)
 
 
 def _source(path: Path, read: ReadSource, timeline: Timeline, picture: NormalisedPicture) -> Source:
@@ -116,12 +168,8 @@ def _source(path: Path, read: ReadSource, timeline: Timeline, picture: Normalise
         rotation_degrees=picture.rotation_degrees,
         frame_count=read.frame_count,
         duration_seconds=float(timeline.duration_seconds),
-        average_frame_rate=_rational(timeline.average_frame_rate),
+        average_frame_rate=Rational.of(timeline.average_frame_rate),
         variable_frame_rate=timeline.variable_frame_rate,
         audio_codec=read.audio_codec,
-        input_normalisations=picture.notes,
+        input_normalisations=picture.kept.notes,
     )
-
-
-def _rational(fraction: Fraction) -> Rational:
-    return Rational(numerator=fraction.numerator, denominator=fraction.denominator)

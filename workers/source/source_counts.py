@@ -1,4 +1,4 @@
-"""What is counted and checked while a source is decoded, frame after frame, at eight bytes of memory a frame."""
+"""What is counted and checked while a source is decoded, frame after frame, at sixteen bytes of memory a frame."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from pydantic import BaseModel, ConfigDict, Field
 
 from workers.errors import ChangingPictureError, VideoTooLongError
+from workers.source.scene_changes import SceneMeter
 
 
 class SourceLimits(BaseModel):
@@ -58,6 +59,7 @@ class FrameTally:
     damaged_frame_count: int = 0
     last_frame_ticks: int | None = None
     audio_packet_count: int = 0
+    scenes: SceneMeter = field(default_factory=SceneMeter)
 
     def add(self, frame: VideoFrame) -> None:
         """Count one frame.
@@ -81,6 +83,7 @@ class FrameTally:
         self.damaged_frame_count += frame.is_corrupt
         self.last_frame_ticks = frame.duration or None
         self._add_time(frame)
+        self.scenes.add(frame)
         if self.frame_count > self.limits.max_frames:
             raise VideoTooLongError(
                 f"The video has more than {self.limits.max_frames} frames, the most that this service takes. "

@@ -30,6 +30,7 @@ from workers.errors import (
 )
 from workers.ffmpeg.program import AUDIO_DECODERS, VIDEO_DECODERS, decoder_options, demuxer_options, file_url
 from workers.progress import Progress
+from workers.source.scene_changes import FrameNumbers
 from workers.source.source_counts import FrameFormat, FrameTally, SourceLimits, too_long
 from workers.source.timeline import ReadTimes
 
@@ -51,6 +52,7 @@ class ReadSource:
     interlaced_frame_count: int
     damaged_frame_count: int
     times: ReadTimes
+    scene_changes: FrameNumbers
     audio_stream_index: int | None
     audio_codec: str | None
     unread_streams: tuple[str, ...]
@@ -91,6 +93,7 @@ def read_source(path: Path, limits: SourceLimits, report: Progress) -> ReadSourc
             interlaced_frame_count=tally.interlaced_frame_count,
             damaged_frame_count=tally.damaged_frame_count,
             times=_times(container, video, tally, has_sound=has_sound),
+            scene_changes=tally.scenes.changes(),
             audio_stream_index=audio.index if audio is not None and has_sound else None,
             audio_codec=audio.codec_context.codec.canonical_name if audio is not None and has_sound else None,
             unread_streams=tuple(stream.type for stream in container.streams if stream not in (video, audio)),

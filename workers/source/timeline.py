@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -61,15 +60,6 @@ class Timeline:
     duration_seconds: Fraction
     """From the first frame to the end of the last."""
     repair: Literal["none", "nudged", "rebuilt"]
-
-    def steps(self) -> list[tuple[int, int]]:
-        """The distances between frames as (ticks, how often in a row)."""
-        distances = np.diff(self.ticks)
-        if not distances.size:
-            return []
-        changes = np.flatnonzero(np.diff(distances)) + 1
-        bounds = np.concatenate([[0], changes, [distances.size]])
-        return [(int(distances[first]), int(end - first)) for first, end in pairwise(bounds)]
 
     def filters(self) -> list[VideoFilter]:
         """The FFmpeg filters that give decoded frames these times."""

@@ -1,27 +1,24 @@
-"""One attempt at a task: its files, and the step that does the work."""
+"""One attempt at a part: its files, and the child process that does the work."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 from core.database import Database
 from core.errors import ObjectNotFoundError
-from core.jobs import leases
 from core.jobs.claims import Claim
-from core.jobs.jobs import work_key
-from core.jobs.videos import source_key
+from core.jobs.part_kinds import PART_KINDS, files_of, outputs
 from core.presets import EncodingSettings
 from core.settings import Settings
+from core.storage.keys import source_key
 from core.storage.object_store import ObjectStore
-from core.tables import TaskKind
-from workers.sandbox.environment import step_environment
-from workers.sandbox.parent import run_step
-from workers.sandbox.part_spec import StepSpec
+from workers.sandbox.environment import part_environment
+from workers.sandbox.parent import run_part
+from workers.sandbox.part_spec import PartSpec
 from workers.sandbox.stop_signal import StopSignal
 from workers.tasks.lease_keeper import LeaseKeeper
 
@@ -44,7 +41,7 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A task that this worker holds, with a folder of its own."""
+    """A part that this worker holds, with a folder of its own."""
 
     worker: Worker
     claim: Claim
@@ -54,84 +51,75 @@ class Attempt:
 
     @property
     def job_id(self) -> str:
-        """The job of a task that has one."""
+        """The job of a part that has one."""
         assert self.claim.job_id is not None
         return self.claim.job_id
 
     @property
     def encoding(self) -> EncodingSettings:
-        """The encoding settings of a task that has a job."""
+        """The encoding settings of a part that has a job."""
         assert self.claim.settings is not None
         return self.claim.settings
 
     @property
+    def source(self) -> Path:
+        """Where the uploaded file lies, once fetched."""
+        return self.folder / "source"
+
+    @property
     def work(self) -> Path:
-        """Where the step finds its inputs besides the source, and leaves its outputs."""
+        """Where the part finds its inputs besides the source, and leaves its outputs."""
         return _made(self.folder / "work")
 
-    def fetch_source(self) -> Path:
-        """The uploaded file."""
-        path = self.folder / "source"
-        self.worker.store.get_file(source_key(self.claim.video_id), path)
-        self.stop.check()
-        return path
+    @property
+    def device(self) -> str:
+        """Where networks run: a worker of the queue cpu leaves the machine's GPU to others."""
+        return self.worker.settings.device if self.claim.queue == "gpu" else "cpu"
 
-    def fetch_outputs_of_earlier_tasks(self) -> frozenset[str]:
-        """Into `work`: what the job's tasks have left that have succeeded so far. Their names."""
-        names = set()
-        for prefix in self._finished_prefixes():
-            for key in self.worker.store.list_prefix(prefix):
-                name = key.removeprefix(prefix)
-                self.worker.store.get_file(key, self.work / name)
-                names.add(name)
-                self.stop.check()
-        return frozenset(names)
+    def fetch(self) -> None:
+        """What the part needs, and nothing else: the uploaded file, and what parts before it have made."""
+        if PART_KINDS[self.claim.kind].needs_source:
+            self._fetch(source_key(self.claim.video_id), self.source)
+        for each in self.claim.inputs:
+            for name in files_of(each.name):
+                self._fetch(each.prefix + name, self.work / name)
 
     def fetch_checkpoint(self, key: str, path: Path) -> None:
         """An earlier attempt's checkpoint, if one was kept."""
         try:
-            self.worker.store.get_file(key, path)
+            self._fetch(key, path)
         except ObjectNotFoundError:
             return
 
-    def store_outputs(self, *, besides: Collection[str] = ()) -> None:
-        """Keep the files of `work` for the tasks that follow, `besides` those of these names."""
-        claim = self.claim
-        prefix = _outputs_prefix(self.job_id, claim.kind, claim.network_number, claim.attempt)
-        for path in sorted(self.work.iterdir()):
-            if path.name not in besides:
-                self.stop.check()
-                self.worker.store.put_file(prefix + path.name, path)
-
-    def run(self, spec: StepSpec) -> None:
-        """Run the step in a child process. Raises as `workers.sandbox.parent.run_step` does."""
+    def run(self, spec: PartSpec) -> None:
+        """Run the part in a child process. Raises as `workers.sandbox.parent.run_part` does."""
         spec_path = self.folder / "spec.json"
         spec_path.write_text(spec.model_dump_json())
         settings = self.worker.settings
-        run_step(
-            [sys.executable, "-m", "workers", "step", str(spec_path)],
-            environment=step_environment(
-                os.environ, temporary=_made(self.folder / "temporary"), threads=settings.threads
+        run_part(
+            [sys.executable, "-m", "workers", "part", str(spec_path)],
+            environment=part_environment(
+                os.environ,
+                temporary=_made(self.folder / "temporary"),
+                compiled=settings.compiled_dir,
+                threads=settings.threads,
             ),
             stop=self.stop,
             on_report=self.keeper.report,
             no_progress_seconds=settings.no_progress_seconds,
         )
 
-    def _finished_prefixes(self) -> list[str]:
-        with self.worker.database.snapshot() as session:
-            return [
-                _outputs_prefix(self.job_id, task.kind, task.network_number, task.attempt)
-                for task in leases.tasks_of_job(session, self.job_id)
-                if task.state == "succeeded"
-            ]
+    def store_outputs(self) -> None:
+        """Keep what the part makes for those that need it."""
+        number = self.claim.training_number
+        for output in outputs(PART_KINDS[self.claim.kind].makes, () if number is None else (number,)):
+            for name in files_of(output):
+                self.stop.check()
+                self.worker.store.put_file(self.claim.output_prefix + name, self.work / name)
 
-
-def _outputs_prefix(job_id: str, kind: TaskKind, network_number: int | None, attempt: int) -> str:
-    # No two attempts use one at the same time: one that has lost its lease, but not noticed yet, can't spoil what is in
-    # use. (One that was given back has ended; its number and its files go to the next.)
-    part = "" if network_number is None else f"-{network_number}"
-    return work_key(job_id, f"{kind}{part}-{attempt}/")
+    def _fetch(self, key: str, path: Path) -> None:
+        self.stop.check()
+        self.worker.store.get_file(key, path)
 
 
 def _made(folder: Path) -> Path:

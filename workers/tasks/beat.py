@@ -1,4 +1,4 @@
-"""The clock: takes tasks back from workers that fell silent, and sends again what the broker lost.
+"""The clock: takes parts back from workers that fell silent, and sends again what the broker lost.
 
 A loop of its own, not Celery's beat: that would put a message into a queue, and behind an hour's training nobody would
 look after the dead. Several may run at once, without harm.

@@ -1,6 +1,6 @@
-"""The Celery worker: takes messages from its queues and hands each to `workers.tasks.run_task.run_task`.
+"""The Celery worker: takes messages from its queues and hands each to `workers.tasks.run_task`.
 
-The pool is threads. A task's thread only waits for its step's process, so that neither the interpreter's lock nor a
+The pool is threads. A task's thread only waits for its part's process, so that neither the interpreter's lock nor a
 fork matters; unlike the solo pool, the main thread stays free to answer the broker and SIGTERM while tasks run.
 """
 
@@ -18,15 +18,15 @@ from celery.signals import worker_shutting_down
 from core.settings import Settings
 from core.storage.object_store import make_object_store
 from core.tables import QueueName
-from core.task_queue import TASK_NAMES, make_celery, make_database
+from core.task_queue import TASK_NAME, make_celery, make_database
 from workers.tasks.attempt import Worker
-from workers.tasks.run_task import run_task
+from workers.tasks.run_task import run_first_in_line
 
 
 def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: int) -> int:
     """Work on the tasks of `queues` until SIGTERM or SIGINT; the process's exit status.
 
-    On a signal the running steps are stopped and their tasks given back at once, so that another worker goes on.
+    On a signal the running parts are stopped and given back at once, so that another worker goes on.
     """
     celery = make_celery(settings)
     worker = Worker(
@@ -35,7 +35,7 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
         store=make_object_store(settings),
         shutdown=Event(),
     )
-    register_tasks(celery, worker)
+    register_task(celery, worker)
 
     def shut_down(**_: Any) -> None:
         worker.shutdown.set()
@@ -59,11 +59,10 @@ def run_worker(settings: Settings, queues: Sequence[QueueName], *, concurrency: 
     return int(process.exitcode or 0)
 
 
-def register_tasks(celery: Celery, worker: Worker) -> None:
-    """Tell Celery what to do with a message of each name."""
+def register_task(celery: Celery, worker: Worker) -> None:
+    """Tell Celery what to do with a message."""
 
-    def task(task_id: str) -> None:
-        run_task(worker, task_id)
+    def task(queue: QueueName) -> None:
+        run_first_in_line(worker, queue)
 
-    for name in TASK_NAMES.values():
-        celery.task(task, name=name)
+    celery.task(task, name=TASK_NAME)

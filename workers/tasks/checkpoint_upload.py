@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class CheckpointKeeper:
     """A thread that uploads `path` under `key` whenever it has changed, while the `with` block runs.
 
-    Where the block ends with an error, the last checkpoint is uploaded at once, for whoever takes the task next; not
+    Where the block ends with an error, the last checkpoint is uploaded at once, for whoever takes the part next; not
     so if nobody will (the job was cancelled), or somebody already has (the lease was lost).
     """
 
@@ -58,7 +58,7 @@ class CheckpointKeeper:
         version = self._version()
         if version is None or version == self._kept:
             return False
-        # The step replaces the file at any moment. A link holds on to one version of it during the upload.
+        # The part replaces the file at any moment. A link holds on to one version of it during the upload.
         snapshot = self._path.with_suffix(".uploading")
         try:
             os.link(self._path, snapshot)

@@ -1,4 +1,4 @@
-"""Keep a task's lease alive, whatever the task is doing, and pass on how far it is."""
+"""Keep a part's lease alive, whatever the part is doing, and pass on how far it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from core.clock import utc_now
 from core.database import Database
 from core.jobs import job_states
 from core.jobs.claims import Claim
-from core.jobs.progress import STAGES_OF_TASK, StageReport
+from core.jobs.part_kinds import PART_KINDS
+from core.jobs.progress import StageReport
 from stdo.service.resources import Stage
 from workers.sandbox.stop_signal import StopReason, StopSignal
 
@@ -23,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """A thread that sends heartbeats for one task while the `with` block runs: each a short transaction of its own.
+    """A thread that sends heartbeats for one part while the `with` block runs: each a short transaction of its own.
 
     It sets the stop signal when the lease is lost, or when somebody wants the job cancelled. A database that does not
-    answer is asked again until the lease must have expired; from then on the task counts as lost.
+    answer is asked again until the lease must have expired; from then on the part counts as lost.
     """
 
     def __init__(self, database: Database, claim: Claim, stop: StopSignal, *, interval_seconds: float) -> None:
@@ -40,7 +41,7 @@ class LeaseKeeper:
         self._closed = False
         self._changed = Condition()
         self._held_until = time.monotonic() + claim.lease.total_seconds()
-        self._thread = Thread(target=self._keep, name=f"lease-{claim.task_id}")
+        self._thread = Thread(target=self._keep, name=f"lease-{claim.part_id}")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,9 +56,9 @@ class LeaseKeeper:
         self._thread.join()
 
     def report(self, report: StageReport) -> None:
-        """Say how far the task is. Any thread may call this, as often as it likes."""
-        if report.stage not in STAGES_OF_TASK[self._claim.kind]:
-            logger.warning("a %s step reported the stage %s, which is not its own", self._claim.kind, report.stage)
+        """Say how far the part is. Any thread may call this, as often as it likes."""
+        if report.stage not in PART_KINDS[self._claim.kind].stages:
+            logger.warning("a %s part reported the stage %s, which is not its own", self._claim.kind, report.stage)
             return
         with self._changed:
             self._pending[report.stage] = report
@@ -73,7 +74,7 @@ class LeaseKeeper:
             self._beat()
 
     def _wait_for_beat(self) -> bool:
-        """Wait until a heartbeat is due; False where the task is over instead."""
+        """Wait until a heartbeat is due; False where the part is over instead."""
         due = time.monotonic() + self._interval_seconds
         with self._changed:
             while not (self._urgent or self._closed):
@@ -96,8 +97,8 @@ class LeaseKeeper:
             with self._database.transaction() as session:
                 answer = job_states.heartbeat(session, self._claim, now=utc_now(), report=report)
         except Exception:
-            # Whatever the reason: if this thread ended, the task would run on without a lease.
-            logger.warning("the heartbeat of task %s failed", self._claim.task_id, exc_info=True)
+            # Whatever the reason: if this thread ended, the part would run on without a lease.
+            logger.warning("the heartbeat of part %s failed", self._claim.part_id, exc_info=True)
             if time.monotonic() >= self._held_until:
                 self._stop.set(StopReason.LEASE_LOST)
             return

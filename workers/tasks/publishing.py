@@ -9,8 +9,8 @@ from pathlib import Path
 from core.jobs.bundles import PublishedBundle
 from core.jobs.progress import StageReport
 from core.storage.object_store import ObjectStore
-from stdo.bundle.manifest import FileEntry, Manifest
-from stdo.bundle.manifest_reader import MANIFEST_NAME
+from stdo.bundle.manifest import FileEntry
+from stdo.bundle.manifest_reader import MANIFEST_NAME, parse_manifest
 
 
 def publish(bundle: Path, *, store: ObjectStore, prefix: str, report: Callable[[StageReport], None]) -> PublishedBundle:
@@ -19,9 +19,13 @@ def publish(bundle: Path, *, store: ObjectStore, prefix: str, report: Callable[[
     Args:
         bundle: folder with manifest.json and all files beside it.
         report: told of each stored file. What it raises ends the copying.
+
+    Raises:
+        StdoError: a reader would refuse the manifest. Nothing was copied.
+        ServiceError, OSError
     """
     manifest_bytes = (bundle / MANIFEST_NAME).read_bytes()
-    manifest = Manifest.model_validate_json(manifest_bytes)
+    manifest = parse_manifest(manifest_bytes)
     names = [*(entry.path for entry in manifest.all_files()), MANIFEST_NAME]
     for count, name in enumerate(names):
         report(StageReport(stage="publish", done=count, total=len(names), unit="files"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from core.presets import EncodingSettings
 from workers.training.score import PatchScores
-from workers.training.sharing import SHARINGS, IndexArray, Training
+from workers.training.sharing import IndexArray, Training, sharing_of
 
 _Number = TypeVar("_Number", bound=np.generic)
 _BLOCK = 1 << 20
@@ -71,16 +71,16 @@ def plan_groups(scores: PatchScores, settings: EncodingSettings) -> GroupPlan:
     Raises:
         workers.training.joint_set.JointSetSizeError: `training.joint_patch_count` can't be met with these groups.
     """
-    sharing = SHARINGS[settings.sharing]
+    sharing = sharing_of(settings)
     group_of_patch = _partition(scores.mse, settings)
-    numbers = sharing.network_numbers(group_of_patch, settings)
+    numbers = sharing.network_numbers(group_of_patch)
     # Fewer than asked for where there are fewer patches than groups: the first groups are never the smaller ones.
     network_count = int(numbers.max()) + 1
     return GroupPlan(
         group_of_patch=group_of_patch,
         numbers=numbers,
         difficulty_ranks=_difficulty_ranks(scores.mse, numbers, network_count),
-        trainings=sharing.trainings(network_count, settings),
+        trainings=sharing.trainings(network_count),
     )
 
 
@@ -136,17 +136,16 @@ def _nth_largest(values: npt.NDArray[np.float32], n: int) -> np.float32:
     The upper halves of the bits are counted, then the lower halves of those that have the right upper half.
     """
     bits = values.view(np.uint32)
-    upper_counts = sum(np.bincount(block >> 16, minlength=1 << 16) for block in _blocks(bits))
-    upper, larger = _bucket_of(upper_counts, n)
-    lower_counts = sum(
-        np.bincount(block[block >> 16 == upper] & 0xFFFF, minlength=1 << 16) for block in _blocks(bits)
-    )
-    lower, _ = _bucket_of(lower_counts, n - larger)
-    return np.array([upper << 16 | lower], np.uint32).view(np.float32)[0]
+    upper, larger = _bucket_of((block >> 16 for block in _blocks(bits)), n)
+    lower, _ = _bucket_of((block[block >> 16 == upper] & 0xFFFF for block in _blocks(bits)), n - larger)
+    return np.uint32(upper << 16 | lower).view(np.float32)
 
 
-def _bucket_of(counts: npt.NDArray[np.int64], n: int) -> tuple[int, int]:
-    """The bucket that the n-th largest lies in, and how many lie in larger ones."""
+def _bucket_of(blocks: Iterator[npt.NDArray[np.integer[Any]]], n: int) -> tuple[int, int]:
+    """The n-th largest of numbers below 2**16, and how many are larger."""
+    counts = np.zeros(1 << 16, np.int64)
+    for block in blocks:
+        counts += np.bincount(block, minlength=len(counts))
     from_largest = np.cumsum(counts[::-1])
     place = int(np.searchsorted(from_largest, n))
     return len(counts) - 1 - place, int(from_largest[place] - counts[::-1][place])

@@ -93,14 +93,14 @@ def score_patches(
     """Run f0 over the decoded base frames, in one streaming pass, and measure what is missing.
 
     Args:
-        batch_size: patches that f0 sees at once; the scores don't depend on it.
+        batch_size: patches that f0 sees at once. Now and then a sample is rounded the other way for it, no more.
     """
     layout = video.layout
     picture, patch_count = layout.picture, patch_pixel_counts(layout).size
     restorer, numbers = _general_restorer(layout, settings, device, batch_size)
 
     def score_frame(pair: FramePair) -> tuple[npt.NDArray[np.float32], FrameError]:
-        reference = pair.reference(layout)
+        reference = pair.reference()
         restored = restorer.restore(pair.base, numbers)
         return patch_mse(layout, reference, restored), frame_error(layout, reference, restored)
 
@@ -113,9 +113,7 @@ def score_patches(
     return PatchScores(mse=mse, f0_frames=f0_frames)
 
 
-def patch_mse(
-    layout: FrameLayout, reference: ReferenceFrame, restored: RestoredFrame
-) -> npt.NDArray[np.float32]:
+def patch_mse(layout: FrameLayout, reference: ReferenceFrame, restored: RestoredFrame) -> npt.NDArray[np.float32]:
     """One row of `PatchErrors`."""
     total = patch_squared_error(reference.rgb, restored.rgb, layout)
     samples = 3 * patch_pixel_counts(layout)

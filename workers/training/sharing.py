@@ -6,7 +6,7 @@ with one optimiser, of which one delivered network or several come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,30 +47,29 @@ class Run:
 
 
 class Sharing(Protocol):
-    """How the networks of a job are made of its groups."""
+    """How the networks of one job are made of its groups."""
 
-    def network_count(self, settings: EncodingSettings) -> int:
+    @property
+    def network_count(self) -> int:
         """Networks that the settings ask for. There are fewer where there are fewer patches than groups."""
 
-    def network_numbers(self, group_of_patch: IndexArray, settings: EncodingSettings) -> IndexArray:
+    def network_numbers(self, group_of_patch: IndexArray) -> IndexArray:
         """The patch index: which network restores each patch.
 
         Raises:
             workers.training.joint_set.JointSetSizeError: the settings can't be met with these groups.
         """
 
-    def trainings(self, network_count: int, settings: EncodingSettings) -> tuple[Training, ...]:
+    def trainings(self, network_count: int) -> tuple[Training, ...]:
         """How so many networks are spread over trainings."""
 
-    def select(
-        self, group_of_patch: IndexArray, training: Training, settings: EncodingSettings, *, room: int
-    ) -> PatchSelection:
+    def select(self, group_of_patch: IndexArray, training: Training, *, room: int) -> PatchSelection:
         """The patches that a training sees, thinned evenly to `room` of them."""
 
-    def runs(self, training: Training, settings: EncodingSettings) -> tuple[Run, ...]:
+    def runs(self, training: Training) -> tuple[Run, ...]:
         """What is optimised, one after another or at the same time: no run depends on another."""
 
-    def build(self, run: Run, settings: EncodingSettings) -> nn.Module:
+    def build(self, run: Run) -> nn.Module:
         """A run's module before its first step, plain: without weight norm."""
 
     def restore(self, module: nn.Module, inputs: Tensor, groups: Tensor) -> Tensor:
@@ -85,13 +84,21 @@ class Sharing(Protocol):
         """The delivered networks, by their numbers, of a run's trained module, plain."""
 
 
-class _OneNetworkARun(Sharing, Protocol):
-    """A run is a network: it is built, run and delivered as it is, and knows nothing of labels."""
+@dataclass(frozen=True, kw_only=True)
+class _OneNetworkARun:
+    """A run's module is a network: it is built, run and delivered as it is, and knows nothing of labels."""
 
-    def build(self, run: Run, settings: EncodingSettings) -> nn.Module:
-        return starting_network(settings, seed=settings.seed * self.network_count(settings) + run.number)
+    settings: EncodingSettings
 
-    def restore(self, module: nn.Module, inputs: Tensor, groups: Tensor) -> Tensor:
+    @property
+    def network_count(self) -> int:
+        return self.settings.group_count
+
+    def build(self, run: Run) -> nn.Module:
+        return starting_network(self.settings, seed=self.settings.seed * self.network_count + run.number)
+
+    # The arguments are the protocol's.
+    def restore(self, module: nn.Module, inputs: Tensor, groups: Tensor) -> Tensor:  # noqa: ARG002
         restored: Tensor = module(inputs)
         return restored
 
@@ -102,67 +109,68 @@ class _OneNetworkARun(Sharing, Protocol):
 class SeparateSharing(_OneNetworkARun):
     """One network a group, which has seen nothing of the others. Group and network have the same number."""
 
-    def network_count(self, settings: EncodingSettings) -> int:
-        return settings.group_count
-
-    def network_numbers(self, group_of_patch: IndexArray, settings: EncodingSettings) -> IndexArray:
+    def network_numbers(self, group_of_patch: IndexArray) -> IndexArray:
         return group_of_patch
 
-    def trainings(self, network_count: int, settings: EncodingSettings) -> tuple[Training, ...]:
-        shares = np.array_split(np.arange(network_count), min(network_count, settings.training.split_over))
+    def trainings(self, network_count: int) -> tuple[Training, ...]:
+        shares = np.array_split(np.arange(network_count), min(network_count, self.settings.training.split_over))
         return tuple(Training(number=number, networks=tuple(share.tolist())) for number, share in enumerate(shares))
 
-    def select(
-        self, group_of_patch: IndexArray, training: Training, settings: EncodingSettings, *, room: int
-    ) -> PatchSelection:
+    def select(self, group_of_patch: IndexArray, training: Training, *, room: int) -> PatchSelection:
         groups = group_of_patch.reshape(-1)
         counts = [int(np.count_nonzero(groups == number)) for number in training.networks]
         shares = fair_shares(counts, room)
-        chosen = [
-            even_sample(groups == number, share) for number, share in zip(training.networks, shares, strict=True)
-        ]
+        chosen = [even_sample(groups == number, share) for number, share in zip(training.networks, shares, strict=True)]
         numbers = np.sort(np.concatenate(chosen))
         return PatchSelection(numbers=numbers, groups=groups[numbers])
 
-    def runs(self, training: Training, settings: EncodingSettings) -> tuple[Run, ...]:
+    def runs(self, training: Training) -> tuple[Run, ...]:
         return tuple(
-            Run(number=number, groups=frozenset({number}), steps=self._steps(number, settings))
-            for number in training.networks
+            Run(number=number, groups=frozenset({number}), steps=self._steps(number)) for number in training.networks
         )
 
-    def _steps(self, network_number: int, settings: EncodingSettings) -> int:
+    def _steps(self, network_number: int) -> int:
         """An equal share of `training.steps`, at least one step; the first networks get one more of what is left."""
-        share, rest = divmod(settings.training.steps, self.network_count(settings))
+        share, rest = divmod(self.settings.training.steps, self.network_count)
         return max(1, share + (network_number < rest))
 
 
 class JointSharing(_OneNetworkARun):
     """One network for all groups, trained on a set that favours the hard ones (paper section 3.3)."""
 
-    def network_count(self, settings: EncodingSettings) -> int:
+    @property
+    def network_count(self) -> int:
         return 1
 
-    def network_numbers(self, group_of_patch: IndexArray, settings: EncodingSettings) -> IndexArray:
+    def network_numbers(self, group_of_patch: IndexArray) -> IndexArray:
         # Computed for its check alone: a count that can't be met shall fail before any training.
-        joint_set_counts(group_sizes(group_of_patch, settings.group_count), settings.training)
+        joint_set_counts(group_sizes(group_of_patch, self.settings.group_count), self.settings.training)
         return np.zeros_like(group_of_patch)
 
-    def trainings(self, network_count: int, settings: EncodingSettings) -> tuple[Training, ...]:
-        return (Training(number=0, networks=(0,)),)
+    def trainings(self, network_count: int) -> tuple[Training, ...]:
+        return (Training(number=0, networks=tuple(range(network_count))),)
 
-    def select(
-        self, group_of_patch: IndexArray, training: Training, settings: EncodingSettings, *, room: int
-    ) -> PatchSelection:
+    # The arguments are the protocol's.
+    def select(self, group_of_patch: IndexArray, training: Training, *, room: int) -> PatchSelection:  # noqa: ARG002
+        settings = self.settings
         is_member = sample_joint_set(group_of_patch, settings.group_count, settings.training, seed=settings.seed)
         numbers = even_sample(is_member, room)
         return PatchSelection(numbers=numbers, groups=group_of_patch.reshape(-1)[numbers])
 
-    def runs(self, training: Training, settings: EncodingSettings) -> tuple[Run, ...]:
-        every_group = frozenset(range(settings.group_count))
-        return (Run(number=0, groups=every_group, steps=settings.training.steps),)
+    def runs(self, training: Training) -> tuple[Run, ...]:
+        every_group, steps = frozenset(range(self.settings.group_count)), self.settings.training.steps
+        return tuple(Run(number=number, groups=every_group, steps=steps) for number in training.networks)
 
 
-SHARINGS: Mapping[SharingName, Sharing] = {"separate": SeparateSharing(), "joint": JointSharing()}
+SHARINGS: Mapping[SharingName, Callable[[EncodingSettings], Sharing]] = {
+    "separate": lambda settings: SeparateSharing(settings=settings),
+    "joint": lambda settings: JointSharing(settings=settings),
+}
+
+
+def sharing_of(settings: EncodingSettings) -> Sharing:
+    """The way that the settings' method shares."""
+    return SHARINGS[settings.sharing](settings)
 
 
 def starting_network(settings: EncodingSettings, *, seed: int) -> nn.Module:

@@ -23,7 +23,7 @@ from workers.training.device import device_name
 from workers.training.groups import GroupPlan
 from workers.training.overfitting import Schedule, overfit
 from workers.training.patches import TrainingPatches, bytes_per_patch, gather_patches
-from workers.training.sharing import SHARINGS, Run, Sharing
+from workers.training.sharing import Run, Sharing, sharing_of
 from workers.training.trained_network import TrainedNetwork, TrainedNetworks
 from workers.training.weight_rounding import round_network
 
@@ -50,13 +50,13 @@ def train(
     Raises:
         workers.errors.TrainingDivergedError: a network's weights are no finite numbers any more.
     """
-    sharing, training = SHARINGS[settings.sharing], plan.trainings[training_number]
+    sharing, training = sharing_of(settings), plan.trainings[training_number]
     state = Checkpoint(
         checkpoint,
         interval_seconds=settings.training.checkpoint_interval_seconds,
         fingerprint=training_fingerprint(video, plan, settings, training_number),
     )
-    runs = sharing.runs(training, settings)
+    runs = sharing.runs(training)
     total = sum(run.steps for run in runs)
     done = sum(run.steps for run in runs if run.number in state.finished)
     say = _reporter(report, done=done, total=total)
@@ -71,14 +71,12 @@ def train(
     return TrainedNetworks(networks=state.finished)
 
 
-def training_fingerprint(
-    video: VideoFiles, plan: GroupPlan, settings: EncodingSettings, training_number: int
-) -> str:
+def training_fingerprint(video: VideoFiles, plan: GroupPlan, settings: EncodingSettings, training_number: int) -> str:
     """Names what the weights depend on: a checkpoint of another training must not be resumed."""
     training = settings.training
     general = general_network_sha256(training.architecture, settings.scale) if training.start == "general" else None
-    plan_hash = hashlib.sha256(plan.group_of_patch)
-    plan_hash.update(plan.numbers)
+    plan_hash = hashlib.sha256(plan.group_of_patch.data)
+    plan_hash.update(plan.numbers.data)
     facts = {
         "settings": settings.model_dump(mode="json"),
         "networks": plan.trainings[training_number].networks,
@@ -107,7 +105,7 @@ def _gather(
     channels = settings.training.channels
     room = settings.training.patch_memory_mib * _MIB // bytes_per_patch(video.layout, channels)
     training = plan.trainings[training_number]
-    selection = SHARINGS[settings.sharing].select(plan.group_of_patch, training, settings, room=max(1, room))
+    selection = sharing_of(settings).select(plan.group_of_patch, training, room=max(1, room))
     return gather_patches(video, selection, channels=channels, device=device, sign_of_life=sign_of_life)
 
 
@@ -122,7 +120,7 @@ def _trained_module(
 ) -> nn.Module:
     """One run's module after its last step, without weight norm, in eval mode."""
     training = settings.training
-    module = sharing.build(run, settings)
+    module = sharing.build(run)
     if find_architecture(training.architecture).weight_norm:
         add_weight_norm(module)
     overfit(

@@ -15,9 +15,11 @@ import fastapi.routing
 import httpx
 import pytest
 
-from core.jobs import bundles, events, job_states, jobs
-from core.jobs.claims import Claim, Finished, Trained
+from core.callers import LOCAL_CALLER
+from core.jobs import events, idempotency, job_states
+from core.jobs.claims import Claim, Finished, Made
 from core.jobs.progress import StageReport
+from core.storage.keys import bundle_prefix, work_key
 from core.tables import JobRow, VideoRow, new_id
 from core.task_queue import queue_depth
 from tests.app.live import LiveApi, assert_problem, wait_until
@@ -48,9 +50,9 @@ def read_events(response: httpx.Response) -> Iterator[Event]:
 def succeeded_job(api: LiveApi) -> str:
     """A job that has gone all its way; the bundle's objects are not there."""
     database = api.deployment.database
-    job_id = training_job(database, network_count=1)
-    succeed(database, claim(database, job_id, "train_network", 0, seconds=1), Trained(), seconds=2)
-    held = claim(database, job_id, "finish_job", seconds=3)
+    job_id = training_job(database, training_count=1)
+    succeed(database, claim(database, job_id, "train", 0, seconds=1), Made(), seconds=2)
+    held = claim(database, job_id, "finish", seconds=3)
     succeed(database, held, Finished(bundle=sample_bundle(job_id)), seconds=4)
     return job_id
 
@@ -58,7 +60,7 @@ def succeeded_job(api: LiveApi) -> str:
 def cancelled_job(api: LiveApi) -> str:
     job_id = new_job(api.deployment.database)
     with api.deployment.database.transaction() as session:
-        job_states.cancel(session, job_id, now=after(1))
+        job_states.cancel(session, LOCAL_CALLER, job_id, now=after(1))
     return job_id
 
 
@@ -82,7 +84,8 @@ class TestCreateJobWithVideo:
         assert (job["state"], job["preset"], job["progress"]) == ("queued", "fast", 0.0)
         assert (job["settings"]["scale"], job["settings"]["training"]["steps"]) == (4, 9)
         assert api.client.get(f"/v1/videos/{job['video_id']}").json()["file_name"] == "holiday.mp4"
-        assert (queue_depth(api.settings, "cpu"), queue_depth(api.settings, "gpu")) == (1, 1)
+        # The probe; the rest of the job waits for it.
+        assert (queue_depth(api.settings, "cpu"), queue_depth(api.settings, "gpu")) == (1, 0)
 
     def test_fields_may_come_after_the_file_or_not_at_all(self, embedded_api: LiveApi) -> None:
         file = ("a.mp4", b"x")
@@ -106,6 +109,7 @@ class TestCreateJobWithVideo:
             ({"settings": '{"scale": 7}'}, "settings.scale"),
             ({"settings": '{"training": {"stepps": 7}}'}, "settings.training.stepps"),
             ({"settings": '{"method": "jstdo", "training": {"joint_shares": [0.5]}}'}, "settings.training"),
+            ({"settings": '{"method": "awdnn", "groups": {"count": 4}}'}, "settings"),
             ({"setting": "{}"}, "setting"),
         ],
     )
@@ -141,6 +145,111 @@ class TestCreateJobWithVideo:
         files = {"file": ("a.mp4", b"x"), "settings": (None, b"\xff\xfe")}
         assert_problem(embedded_api.client.post("/v1/jobs", files=files), 422, "invalid-request", "settings")
 
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"sclae": 2}, "no such setting; did you mean scale?"),
+            ({"training": {"stepps": 7}}, "no such setting; did you mean steps?"),
+            ({"groups": {"size": 7}}, "no such setting; known are count"),
+        ],
+    )
+    def test_an_unknown_setting_is_told_what_there_is(
+        self, embedded_api: LiveApi, settings: dict[str, Any], message: str
+    ) -> None:
+        files, fields = {"file": ("a.mp4", b"x")}, {"settings": json.dumps(settings)}
+        problem = embedded_api.client.post("/v1/jobs", files=files, data=fields).json()
+        assert [error["message"] for error in problem["errors"]] == [message]
+
+
+KEY = {"Idempotency-Key": "upload 7 of holiday.mp4"}
+
+
+class TestIdempotencyKey:
+    def post(self, api: LiveApi, key: str, data: bytes = b"some bytes", **fields: str) -> httpx.Response:
+        files = {"file": ("a.mp4", data)}
+        return api.client.post("/v1/jobs", files=files, data=fields, headers={"Idempotency-Key": key})
+
+    def test_the_same_upload_makes_one_job(self, api: LiveApi) -> None:
+        first, second = (self.post(api, "one", preset="fast") for _ in range(2))
+        assert first.status_code == second.status_code == 202
+        assert first.json() == second.json()
+        assert first.headers["location"] == second.headers["location"]
+        assert (api.count(JobRow), api.count(VideoRow), len(api.objects())) == (1, 1, 1)
+        assert self.post(api, "two", preset="fast").json()["id"] != first.json()["id"]
+
+    def test_the_answer_is_the_job_as_it_is_now(self, api: LiveApi) -> None:
+        job_id = self.post(api, "one").json()["id"]
+        api.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+        again = self.post(api, "one")
+        assert (again.status_code, again.json()["id"], again.json()["state"]) == (202, job_id, "cancelled")
+        api.client.delete(f"/v1/jobs/{job_id}").raise_for_status()
+        assert_problem(self.post(api, "one"), 404, "job-not-found")
+
+    def test_another_request_with_the_key_is_refused(self, api: LiveApi) -> None:
+        video_id = self.post(api, "one", preset="fast").json()["video_id"]
+        others = [
+            self.post(api, "one", data=b"other bytes", preset="fast"),
+            self.post(api, "one", preset="paper"),
+            self.post(api, "one", preset="fast", settings='{"scale": 3}'),
+            api.client.post("/v1/videos", files={"file": ("a.mp4", b"some bytes")}, headers={"Idempotency-Key": "one"}),
+            api.client.post(f"/v1/videos/{video_id}/jobs", json={}, headers={"Idempotency-Key": "one"}),
+        ]
+        for response in others:
+            assert_problem(response, 422, "idempotency-key-reused", "header.Idempotency-Key")
+        assert (api.count(JobRow), api.count(VideoRow), len(api.objects())) == (1, 1, 1)
+
+    def test_a_job_of_a_video(self, api: LiveApi) -> None:
+        video_id = new_video(api.deployment.database)
+        bodies = ({"preset": "fast", "settings": {"seed": 3}}, {"settings": {"seed": 3}, "preset": "fast"})
+        made = [api.client.post(f"/v1/videos/{video_id}/jobs", json=body, headers=KEY).json() for body in bodies]
+        assert made[0] == made[1]
+        assert api.count(JobRow) == 1
+        other = api.client.post(f"/v1/videos/{video_id}/jobs", json={"preset": "fast"}, headers=KEY)
+        assert_problem(other, 422, "idempotency-key-reused")
+
+    def test_a_video(self, api: LiveApi) -> None:
+        files = {"file": ("a.mp4", b"some bytes")}
+        first, second = (api.client.post("/v1/videos", files=files, headers=KEY) for _ in range(2))
+        assert (first.status_code, first.json()) == (second.status_code, second.json())
+        assert first.status_code == 201
+        assert (api.count(VideoRow), len(api.objects())) == (1, 1)
+
+    def test_at_the_same_time(self, api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All of them look for an earlier answer before any of them has made one."""
+        count = 4
+        all_looked = threading.Barrier(count)
+        find, local = idempotency.find, threading.local()
+
+        def look(*arguments: Any) -> Any:
+            found = find(*arguments)
+            if not getattr(local, "waited", False):
+                local.waited = True
+                all_looked.wait(20)
+            return found
+
+        monkeypatch.setattr(idempotency, "find", look)
+        answers: list[httpx.Response] = []
+        senders = [threading.Thread(target=lambda: answers.append(self.post(api, "one"))) for _ in range(count)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        assert {response.status_code for response in answers} == {202}
+        assert len({response.json()["id"] for response in answers}) == 1
+        assert (api.count(JobRow), api.count(VideoRow), len(api.objects())) == (1, 1, 1)
+
+    def test_what_was_refused_is_not_remembered(self, api: LiveApi) -> None:
+        assert_problem(self.post(api, "one", settings='{"scale": 7}'), 422, "invalid-request", "settings.scale")
+        assert self.post(api, "one", settings='{"scale": 3}').status_code == 202
+
+    @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9", "a\tb"])
+    def test_keys_that_are_none(self, embedded_api: LiveApi, key: str) -> None:
+        response = embedded_api.client.post(
+            "/v1/jobs", files={"file": ("a.mp4", b"x")}, headers={"Idempotency-Key": key.encode("latin-1")}
+        )
+        assert_problem(response, 422, "invalid-request", "header.Idempotency-Key")
+        assert embedded_api.count(JobRow) == 0
+
 
 class TestGetJob:
     def test_unknown(self, api: LiveApi) -> None:
@@ -149,8 +258,8 @@ class TestGetJob:
 
     def test_its_entity_tag_follows_its_progress(self, api: LiveApi) -> None:
         database = api.deployment.database
-        job_id = training_job(database, network_count=1)
-        held = claim(database, job_id, "train_network", 0, seconds=1)
+        job_id = training_job(database, training_count=1)
+        held = claim(database, job_id, "train", 0, seconds=1)
         beat(api, held, 10, 2)
         first = api.client.get(f"/v1/jobs/{job_id}")
         assert first.headers["retry-after"] == "2"
@@ -171,7 +280,7 @@ class TestGetJob:
         assert (job["state"], job["progress"]) == ("succeeded", 1.0)
         assert job["bundle"]["manifest_url"] == f"/v1/jobs/{job_id}/bundle/manifest.json"
         assert job["bundle"]["bytes"]["total"] == sum(
-            job["bundle"]["bytes"][part] for part in ("base_stream", "networks", "patch_index", "manifest")
+            job["bundle"]["bytes"][part] for part in ("base_stream", "networks", "patch_index", "tables", "manifest")
         )
         assert "retry-after" not in response.headers
 
@@ -211,7 +320,7 @@ class TestCancel:
     def test_again_changes_nothing(self, api: LiveApi) -> None:
         database = api.deployment.database
         job_id = training_job(database)
-        claim(database, job_id, "train_network", 0, seconds=1)
+        claim(database, job_id, "train", 0, seconds=1)
         first, second = (api.client.post(f"/v1/jobs/{job_id}/cancel") for _ in range(2))
         assert first.status_code == second.status_code == 202
         assert (first.json()["state"], first.json()["cancel_requested"]) == ("training", True)
@@ -227,7 +336,7 @@ class TestDeleteJob:
         job_id = succeeded_job(api)
         file = tmp_path / "file"
         file.write_bytes(b"x")
-        keys = [f"{bundles.bundle_prefix(job_id, 1)}manifest.json", jobs.work_key(job_id, "plan.npz")]
+        keys = [f"{bundle_prefix(job_id, 1)}manifest.json", work_key(job_id, "plan.npz")]
         for key in keys:
             api.deployment.store.put_file(key, file)
         assert api.client.delete(f"/v1/jobs/{job_id}").status_code == 204
@@ -251,22 +360,22 @@ class TestEvents:
             assert response.headers["cache-control"] == "no-cache"
             seen = list(read_events(response))
         with api.deployment.database.snapshot() as session:
-            expected = events.list_after(session, job_id, 0)
+            expected = events.list_after(session, LOCAL_CALLER, job_id, 0)
         assert [event.data for event in seen] == [event.model_dump(mode="json") for event in expected]
         assert [event.id for event in seen] == list(range(1, len(expected) + 1))
         assert seen[-1].data["state"] == "succeeded"
 
     def test_what_happens_meanwhile(self, api: LiveApi) -> None:
         database = api.deployment.database
-        job_id = training_job(database, network_count=1)
-        held = claim(database, job_id, "train_network", 0, seconds=1)
+        job_id = training_job(database, training_count=1)
+        held = claim(database, job_id, "train", 0, seconds=1)
 
         def work() -> None:
             for step in range(1, 4):
                 time.sleep(0.3)
                 beat(api, held, 10 * step, 2 * step)
             with database.transaction() as session:
-                job_states.cancel(session, job_id, now=after(10))
+                job_states.cancel(session, LOCAL_CALLER, job_id, now=after(10))
             with database.transaction() as session:
                 job_states.acknowledge_cancel(session, held, now=after(11))
 

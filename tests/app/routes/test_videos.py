@@ -15,17 +15,18 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.http import middleware
+from app.http import body_limit
 from app.uploads import receive as uploads
 from core.database import Database
-from core.jobs import job_states, videos
+from core.jobs import job_states
 from core.jobs.claims import Probed
 from core.presets import find_preset
+from core.storage.keys import source_key
 from core.tables import JobRow, VideoRow, new_id
 from core.task_queue import queue_depth
 from stdo.bundle.manifest import Normalisation
 from tests.app.live import LiveApi, assert_problem, live_api, wait_until
-from tests.core.samples import MAX_ATTEMPTS, REFUSAL, SOURCE, after, claim, new_job, new_video, succeed
+from tests.core.samples import MAX_ATTEMPTS, REFUSAL, SOURCE, after, claim, new_job, new_video, probed_video, succeed
 from tests.deployments import Deployment
 
 CRLF = b"\r\n"
@@ -104,7 +105,7 @@ class TestCreateVideo:
         assert response.headers["location"] == f"/v1/videos/{video['id']}"
         assert (video["state"], video["file_name"], video["byte_count"]) == ("uploaded", "holiday.mp4", len(data))
         assert video["sha256"] == hashlib.sha256(data).hexdigest()
-        assert api.deployment.store.read(videos.source_key(video["id"])) == data
+        assert api.deployment.store.read(source_key(video["id"])) == data
         assert queue_depth(api.settings, "cpu") == 1
         assert api.incoming() == []
         assert api.client.get(response.headers["location"]).json() == video
@@ -143,7 +144,7 @@ class TestCreateVideo:
         response = post_form(embedded_api, form(part(b"file", b"some bytes", sent)))
         assert response.status_code == 201
         assert response.json()["file_name"] == kept
-        assert embedded_api.objects() == [videos.source_key(response.json()["id"])]
+        assert embedded_api.objects() == [source_key(response.json()["id"])]
 
     def test_a_file_name_that_no_database_would_take(self, api: LiveApi) -> None:
         response = post_form(api, form(part(b"file", b"some bytes", b"a\x00\xed\xa0\x80b.mp4")))
@@ -237,16 +238,16 @@ class TestUploadLimits:
 
 
 @contextmanager
-def without_tasks_table(database: Database) -> Iterator[None]:
+def without_parts_table(database: Database) -> Iterator[None]:
     def rename(old: str, new: str) -> None:
         with database.engine.begin() as connection:
             connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
-    rename("tasks", "tasks_aside")
+    rename("parts", "parts_aside")
     try:
         yield
     finally:
-        rename("tasks_aside", "tasks")
+        rename("parts_aside", "parts")
 
 
 class TestInterruptedUploads:
@@ -271,18 +272,18 @@ class TestInterruptedUploads:
 
     def test_a_sender_that_falls_silent(self, embedded_api: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.2)
-        monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.2)
+        monkeypatch.setattr(body_limit, "LINGER_SECONDS", 0.2)
         with socket.create_connection(embedded_api.address, timeout=20) as link:
             link.sendall(self.head(10_000) + FILE)
             assert_answer(link, 408, "upload-stalled")
         assert_nothing_left(embedded_api)
 
     def test_a_row_that_can_not_be_written(self, api: LiveApi) -> None:
-        with without_tasks_table(api.deployment.database):
+        with without_parts_table(api.deployment.database):
             response = api.client.post("/v1/videos", files={"file": ("a.mp4", b"some bytes")})
         assert response.status_code in (500, 503)
         assert response.headers["content-type"] == "application/problem+json"
-        assert "tasks" not in response.text
+        assert "parts" not in response.text
         assert_nothing_left(api)
 
     def test_what_a_killed_server_left_is_removed_at_the_start(self, embedded_deployment: Deployment) -> None:
@@ -318,7 +319,7 @@ class TestGetVideo:
 
         turned = Normalisation(code="rotation_applied", detail="The picture is turned by 90 degrees.")
         source = SOURCE.model_copy(update={"input_normalisations": (turned,)})
-        succeed(api.deployment.database, claim(api.deployment.database, video_id, "probe_video"), Probed(source=source))
+        succeed(api.deployment.database, claim(api.deployment.database, video_id, "probe"), Probed(source=source))
         later = api.client.get(f"/v1/videos/{video_id}", headers={"If-None-Match": before.headers["etag"]})
         assert later.status_code == 200
         assert later.json()["state"] == "ready"
@@ -335,7 +336,7 @@ class TestGetVideo:
 def refused_video(api: LiveApi) -> str:
     database = api.deployment.database
     video_id = new_video(database)
-    held = claim(database, video_id, "probe_video")
+    held = claim(database, video_id, "probe")
     with database.transaction() as session:
         job_states.fail(session, held, REFUSAL, now=after(1), infrastructure=False, max_attempts=MAX_ATTEMPTS)
     return video_id
@@ -374,19 +375,19 @@ class TestDeleteVideo:
         assert api.client.delete(f"/v1/videos/{gone}").status_code == 204
         assert_problem(api.client.get(f"/v1/videos/{gone}"), 404, "video-not-found")
         assert_problem(api.client.delete(f"/v1/videos/{gone}"), 404, "video-not-found")
-        assert api.objects() == [videos.source_key(kept)]
+        assert api.objects() == [source_key(kept)]
 
     def test_not_while_it_is_encoded(self, api: LiveApi) -> None:
         video_id = api.upload()["id"]
         job_id = new_job(api.deployment.database, video_id=video_id)
         problem = assert_problem(api.client.delete(f"/v1/videos/{video_id}"), 409, "video-in-use")
         assert job_id in problem["detail"]
-        assert api.objects() == [videos.source_key(video_id)]
+        assert api.objects() == [source_key(video_id)]
 
 
 class TestCreateJob:
     def test_with_settings(self, api: LiveApi) -> None:
-        video_id = new_video(api.deployment.database)
+        video_id = probed_video(api.deployment.database)
         body = {"preset": "fast", "settings": {"scale": 3, "training": {"steps": 17}}}
         response = api.client.post(f"/v1/videos/{video_id}/jobs", json=body)
         assert response.status_code == 202
@@ -396,7 +397,8 @@ class TestCreateJob:
         assert (job["settings"]["scale"], job["settings"]["training"]["steps"]) == (3, 17)
         untouched = find_preset("fast").settings.training
         assert job["settings"]["training"]["batch_size"] == untouched.batch_size
-        assert queue_depth(api.settings, "gpu") == 1
+        # The message of the probe, which nobody took up, and that of the encode.
+        assert (queue_depth(api.settings, "cpu"), queue_depth(api.settings, "gpu")) == (2, 0)
 
     def test_by_default(self, embedded_api: LiveApi) -> None:
         video_id = new_video(embedded_api.deployment.database)

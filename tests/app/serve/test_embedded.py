@@ -19,12 +19,12 @@ import httpx
 import pytest
 
 from app.serve.child_processes import PROJECT_FOLDER
-from app.serve.embedded import take_back_tasks
+from app.serve.embedded import take_back_parts
 from core.clock import utc_now
 from core.database import Database
 from core.jobs import job_states
 from tests.app.live import wait_until
-from tests.core.samples import load_task, new_video, task_id_of
+from tests.core.samples import load_part, new_video, part_id_of
 from tests.deployments import Deployment
 from tests.processes import descendants_of, is_alive
 
@@ -205,21 +205,21 @@ def test_ended_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
         assert_all_gone(everything)
 
 
-def running_task(database: Database) -> str:
-    """The id of a task whose worker sent a sign of life just now."""
-    task_id = task_id_of(database, new_video(database), "probe_video")
+def running_part(database: Database) -> str:
+    """The id of a part whose worker sent a sign of life just now."""
+    part_id = part_id_of(database, new_video(database), "probe")
     with database.transaction() as session:
-        assert job_states.claim(session, task_id, now=utc_now(), lease=timedelta(seconds=60))
-    return task_id
+        assert job_states.claim(session, part_id, now=utc_now(), lease=timedelta(seconds=60))
+    return part_id
 
 
-class TestTakeBackTasks:
+class TestTakeBackParts:
     def test_of_the_last_run_on_this_folder(self, embedded_deployment: Deployment) -> None:
-        task_id = running_task(embedded_deployment.database)
-        take_back_tasks(embedded_deployment.settings)
-        assert load_task(embedded_deployment.database, task_id).state == "queued"
+        part_id = running_part(embedded_deployment.database)
+        take_back_parts(embedded_deployment.settings)
+        assert load_part(embedded_deployment.database, part_id).state == "queued"
 
     def test_leaves_those_of_workers_elsewhere(self, deployed_deployment: Deployment) -> None:
-        task_id = running_task(deployed_deployment.database)
-        take_back_tasks(deployed_deployment.settings.model_copy(update={"mode": "embedded"}))
-        assert load_task(deployed_deployment.database, task_id).state == "running"
+        part_id = running_part(deployed_deployment.database)
+        take_back_parts(deployed_deployment.settings.model_copy(update={"mode": "embedded"}))
+        assert load_part(deployed_deployment.database, part_id).state == "running"

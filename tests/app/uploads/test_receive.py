@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from app.serve.child_processes import PROJECT_FOLDER
-from app.serve.listening import listen, url_of
+from app.serve.server import listen, url_of
 from app.uploads.receive import remove_stale_uploads, uploads_dir
 from core.settings import Settings
 from tests.app.live import new_key

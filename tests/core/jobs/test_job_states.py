@@ -9,6 +9,7 @@ from core.callers import LOCAL_CALLER
 from core.errors import JobFinishedError, JobNotFoundError, LeaseLostError
 from core.jobs import events, job_flow, job_states, jobs
 from core.jobs.claims import Claim, Finished, Heartbeat, Input, Made, Planned, Probed
+from core.jobs.part_kinds import chosen_queues
 from core.jobs.progress import StageReport
 from stdo.service.resources import TERMINAL_JOB_STATES
 from tests.core.samples import (
@@ -91,7 +92,7 @@ class TestLife:
             held = job_states.claim(session, part_id_of(database, job_id, "plan"), now=after(0), lease=LEASE)
             assert held is not None
             result = Planned(training_count=0)
-            job_states.succeed(session, held, result, now=after(1), queues=settings.queues)
+            job_states.succeed(session, held, result, now=after(1), queues=chosen_queues(settings))
         assert claim(database, job_id, "finish").queue == "gpu"
         assert claim(database, training_job(database, training_count=0), "finish").queue == "cpu"
 

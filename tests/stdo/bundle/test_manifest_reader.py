@@ -143,6 +143,14 @@ def test_unknown_coding_is_refused(change: Change, message: str, base_manifest: 
         parse_manifest(changed(base_manifest, change))
 
 
+def test_long_value_is_not_shown_whole(base_manifest: bytes) -> None:
+    change = _set("networks", 1, "input_frames", value=list(range(100_000)))
+    with pytest.raises(UnsupportedCodingError) as raised:
+        parse_manifest(changed(base_manifest, change))
+    assert "reads the frames [0, 1, 2, 3," in str(raised.value)
+    assert len(str(raised.value)) < 200
+
+
 _GENERAL = _both(_set("networks", 0, "coding", value="general"), _set("networks", 0, "general_sha256", value="a" * 64))
 
 

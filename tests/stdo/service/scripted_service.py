@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from stdo.service.resources import (
@@ -31,6 +30,7 @@ from stdo.service.resources import (
     Problem,
     Video,
 )
+from tests.stdo.service.file_answers import DroppedConnectionError, FileAnswer, cut, file_response
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _END_OF_HEADERS = b"\r\n\r\n"
@@ -53,25 +53,6 @@ class FormPart:
     name: str
     file_name: str | None
     data: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileAnswer:
-    """How one request for a file is answered."""
-
-    etag: str = '"first"'
-    cut_after: int | None = None
-    """So many bytes of the body come; then the connection breaks."""
-    silent_seconds: float = 0.0
-    """How long nothing comes before the connection breaks."""
-    ignores_range: bool = False
-    ignores_if_range: bool = False
-    status: int | None = None
-    """Of an answer without the file."""
-
-
-class DroppedConnectionError(Exception):
-    """Raised in the middle of an answer, so that uvicorn cuts the connection."""
 
 
 @dataclass
@@ -152,7 +133,7 @@ class ScriptedService:
         if not self.lost_answers:
             return _json(made, status)
         lost = self.lost_answers.pop(0)
-        return StreamingResponse(_cut(b""), headers={"Content-Length": "1000"}) if lost is None else lost
+        return StreamingResponse(cut(b""), headers={"Content-Length": "1000"}) if lost is None else lost
 
     async def _take_body(self, request: Request) -> None:
         body = bytearray()
@@ -227,22 +208,6 @@ class ScriptedService:
         return file_response(request, file.read_bytes(), answers.pop(0) if answers else FileAnswer())
 
 
-def file_response(request: Request, data: bytes, answer: FileAnswer) -> Response:
-    """A file, or the range of it that is asked for, as a store would answer."""
-    if answer.status is not None:
-        return PlainTextResponse("wrong", answer.status)
-    asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
-    fits = answer.ignores_if_range or request.headers.get("if-range", answer.etag) == answer.etag
-    first = int(asked[1]) if asked and fits and not answer.ignores_range else 0
-    headers = {"ETag": answer.etag, "Content-Length": str(len(data) - first)}
-    if first:
-        headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-    status = 206 if first else 200
-    if answer.cut_after is None:
-        return Response(data[first:], status, headers=headers)
-    return StreamingResponse(_cut(data[first:][: answer.cut_after], answer.silent_seconds), status, headers=headers)
-
-
 @contextmanager
 def serving(app: Starlette) -> Iterator[str]:
     """Serves on a free port of the loopback; its URL."""
@@ -310,12 +275,6 @@ async def _event_lines(events: Sequence[JobEvent]) -> AsyncIterator[str]:
         yield f"id: {event.id}\nevent: {event.type}\nretry: 10\ndata: {event.model_dump_json()}\n\n"
     if not events or events[-1].state == "training":
         raise DroppedConnectionError
-
-
-async def _cut(data: bytes, silent_seconds: float = 0.0) -> AsyncIterator[bytes]:
-    yield data
-    await asyncio.sleep(silent_seconds)
-    raise DroppedConnectionError
 
 
 def _split_form(body: bytes, content_type: str) -> list[FormPart]:

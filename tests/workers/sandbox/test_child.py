@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import textwrap
@@ -16,11 +17,19 @@ from stdo.service.resources import Stage
 from tests.clips import ClipMaker
 from tests.processes import descendants_of, is_alive, wait_until
 from tests.workers.encodes import TINY
-from workers.sandbox import child as step
-from workers.sandbox.child import Speaker
-from workers.sandbox.part_spec import SPEC, FinishStep, PrepareStep, ProbeStep, StepSpec, TrainStep
+from workers.sandbox import child
+from workers.sandbox.child import ENCODE_MEMORY_BYTES, PROBE_MEMORY_BYTES, ProgressWriter
+from workers.sandbox.part_spec import (
+    SPEC,
+    EncodePart,
+    FinishPart,
+    PartSpec,
+    PlannedTrainings,
+    PlanPart,
+    ProbePart,
+    TrainPart,
+)
 from workers.source.probe import SourceInfo, SourceLimits
-from workers.work_folder import WorkFolder
 
 
 @pytest.fixture
@@ -30,37 +39,37 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def write_spec(folder: Path, spec: StepSpec) -> Path:
+def write_spec(folder: Path, spec: PartSpec) -> Path:
     path = folder / "spec.json"
     path.write_text(spec.model_dump_json())
     return path
 
 
 def run(spec_path: Path) -> subprocess.CompletedProcess[str]:
-    """The step, to its end. Its stdin stays open meanwhile."""
+    """The part, to its end. Its stdin stays open meanwhile."""
     lifeline, ours = os.pipe()
     try:
         return subprocess.run(
-            [sys.executable, "-m", "workers", "step", str(spec_path)], stdin=lifeline, capture_output=True, text=True
+            [sys.executable, "-m", "workers", "part", str(spec_path)], stdin=lifeline, capture_output=True, text=True
         )
     finally:
         os.close(lifeline)
         os.close(ours)
 
 
-def probe_step(source: Path, work: Path) -> ProbeStep:
-    return ProbeStep(source=source, work=work, ffmpeg_path=None, limits=SourceLimits())
+def probe_part(source: Path, work: Path) -> ProbePart:
+    return ProbePart(source=source, work=work, ffmpeg_path=None, limits=SourceLimits())
 
 
 def test_a_probe_leaves_what_it_found_and_says_how_far_it_is(tmp_path: Path, work: Path) -> None:
     source = ClipMaker(tmp_path).make("clip.mp4", frames=10)
 
-    ended = run(write_spec(tmp_path, probe_step(source, work)))
+    ended = run(write_spec(tmp_path, probe_part(source, work)))
 
     assert ended.returncode == 0, ended.stderr
     last = json.loads(ended.stdout.splitlines()[-1])
     assert last == {"progress": {"stage": "probe", "done": 10, "total": 10, "unit": "frames"}}
-    info = SourceInfo.model_validate_json(WorkFolder(root=work).source_info.read_bytes())
+    info = SourceInfo.load(work)
     assert (info.source.frame_count, info.display_width, info.display_height) == (10, 96, 80)
 
 
@@ -68,7 +77,7 @@ def test_what_is_wrong_with_the_video_is_said_in_a_line(tmp_path: Path, work: Pa
     source = tmp_path / "source"
     source.write_text("no video at all")
 
-    ended = run(write_spec(tmp_path, probe_step(source, work)))
+    ended = run(write_spec(tmp_path, probe_part(source, work)))
 
     assert ended.returncode == 3
     (line,) = ended.stdout.splitlines()
@@ -81,26 +90,25 @@ def test_what_is_wrong_with_the_video_is_said_in_a_line(tmp_path: Path, work: Pa
 def test_what_is_wrong_with_the_machine_is_a_traceback(tmp_path: Path) -> None:
     source = ClipMaker(tmp_path).make("clip.mp4", frames=1)
 
-    ended = run(write_spec(tmp_path, probe_step(source, tmp_path / "missing")))
+    ended = run(write_spec(tmp_path, probe_part(source, tmp_path / "missing")))
 
     assert ended.returncode == 1
     assert "FileNotFoundError" in ended.stderr.splitlines()[-1]
     assert all("failure" not in json.loads(line) for line in ended.stdout.splitlines())
 
 
-def test_a_killed_parent_takes_the_step_and_its_ffmpeg_along(tmp_path: Path, work: Path) -> None:
+def test_a_killed_parent_takes_the_part_and_its_ffmpeg_along(tmp_path: Path, work: Path) -> None:
     source = ClipMaker(tmp_path).make("clip.mp4", frames=500, size="640x360")
     settings = resolve_settings("fast", {"base_stream": {"codec": "av1", "speed": "slow"}})
-    spec = PrepareStep(
-        source=source, work=work, ffmpeg_path=None, settings=settings, device="cpu", limits=SourceLimits()
-    )
+    assert run(write_spec(tmp_path, probe_part(source, work))).returncode == 0
+    spec = EncodePart(source=source, work=work, ffmpeg_path=None, settings=settings)
     script = f"""
         import os, sys
         from threading import Event
-        from workers.sandbox.parent import run_step
+        from workers.sandbox.parent import run_part
         from workers.sandbox.stop_signal import StopSignal
-        run_step(
-            [sys.executable, "-m", "workers", "step", {str(write_spec(tmp_path, spec))!r}],
+        run_part(
+            [sys.executable, "-m", "workers", "part", {str(write_spec(tmp_path, spec))!r}],
             environment=dict(os.environ),
             stop=StopSignal(Event()),
             on_report=lambda report: None,
@@ -123,18 +131,18 @@ def test_a_killed_parent_takes_the_step_and_its_ffmpeg_along(tmp_path: Path, wor
     wait_until(lambda: not any(is_alive(pid) for pid in family), seconds=5, what="the end of all")
 
 
-class TestSpeaker:
+class TestProgressWriter:
     def lines_of(self, *reports: tuple[Stage, int], pause_seconds: float = 0.0) -> list[tuple[str, int]]:
         """What is said of these reports (stage, done out of 9)."""
         reader, writer = os.pipe()
         with os.fdopen(reader) as said:
-            speaker = Speaker(writer)
+            lines = ProgressWriter(writer)
             for stage, done in reports:
-                speaker.progress(stage, done, 9, "frames")
+                lines.progress(stage, done, 9, "frames")
                 time.sleep(pause_seconds)
             os.close(writer)
-            lines = [json.loads(line)["progress"] for line in said]
-        return [(line["stage"], line["done"]) for line in lines]
+            reports = [json.loads(line)["progress"] for line in said]
+        return [(report["stage"], report["done"]) for report in reports]
 
     def test_says_the_first_and_the_last_of_each_stage_at_once(self) -> None:
         frames: list[tuple[Stage, int]] = [(stage, done) for stage in ("probe", "score") for done in range(10)]
@@ -142,7 +150,7 @@ class TestSpeaker:
         assert self.lines_of(*frames) == [("probe", 0), ("probe", 9), ("score", 0), ("score", 9)]
 
     def test_says_what_comes_between_from_time_to_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(step, "PROGRESS_SECONDS", 0.1)
+        monkeypatch.setattr(child, "PROGRESS_SECONDS", 0.1)
 
         said = self.lines_of(*(("score", done) for done in range(9)), pause_seconds=0.03)
 
@@ -150,12 +158,12 @@ class TestSpeaker:
         assert said[0] == ("score", 0)
 
     def test_says_the_same_figures_once_and_then_that_it_is_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(step, "PROGRESS_SECONDS", 0.1)
+        monkeypatch.setattr(child, "PROGRESS_SECONDS", 0.1)
         reader, writer = os.pipe()
         with os.fdopen(reader) as said:
-            speaker = Speaker(writer)
+            lines = ProgressWriter(writer)
             for _ in range(8):
-                speaker.progress("base_stream", 9, 9, "frames")
+                lines.progress("encode", 9, 9, "frames")
                 time.sleep(0.03)
             os.close(writer)
             first, *others = [json.loads(line) for line in said]
@@ -172,9 +180,9 @@ def test_the_score_of_the_out_of_memory_killer_is_only_ever_raised(
     file = tmp_path / "oom_score_adj"
     if before is not None:
         file.write_text(before)
-    monkeypatch.setattr(step, "OUT_OF_MEMORY_FILE", file)
+    monkeypatch.setattr(child, "OUT_OF_MEMORY_FILE", file)
 
-    step.be_first_out_of_memory()
+    child.raise_out_of_memory_score()
 
     assert (file.read_text() if file.exists() else None) == after
 
@@ -183,18 +191,25 @@ def test_every_spec_survives_its_file(tmp_path: Path) -> None:
     common = {"source": tmp_path / "source", "work": tmp_path, "ffmpeg_path": None}
     settings = resolve_settings("fast", TINY)
     limits = SourceLimits(max_frames=7)
-    specs: list[StepSpec] = [
-        ProbeStep(**common, limits=limits),
-        PrepareStep(**common, settings=settings, device="auto", limits=limits),
-        TrainStep(**common, settings=settings, device="cuda:1", network_number=1),
-        FinishStep(**common, settings=settings, bundle_id="1", created_at=datetime(2026, 3, 1, 12, 0, 0, 1, UTC)),
+    specs: list[PartSpec] = [
+        ProbePart(**common, limits=limits),
+        EncodePart(**common, settings=settings),
+        PlanPart(**common, settings=settings, device="auto"),
+        TrainPart(**common, settings=settings, device="cuda:1", training_number=1),
+        FinishPart(
+            **common,
+            settings=settings,
+            device="cpu",
+            bundle_id="1",
+            created_at=datetime(2026, 3, 1, 12, 0, 0, 1, UTC),
+        ),
     ]
 
     for spec in specs:
         assert SPEC.validate_json(write_spec(tmp_path, spec).read_bytes()) == spec
 
 
-def test_what_waits_for_steps_never_loads_torch() -> None:
+def test_what_waits_for_parts_never_loads_torch() -> None:
     script = """
         import sys
         import workers.tasks.beat, workers.tasks.celery, workers.sandbox.child, workers.tasks.run_task
@@ -204,3 +219,59 @@ def test_what_waits_for_steps_never_loads_torch() -> None:
     answer = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
 
     assert answer.stdout == "[]\n"
+
+
+def test_a_plan_may_have_no_trainings(tmp_path: Path) -> None:
+    for count in (0, 3):
+        PlannedTrainings(training_count=count).save(tmp_path)
+        assert PlannedTrainings.load(tmp_path).training_count == count
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("probe", PROBE_MEMORY_BYTES), ("encode", ENCODE_MEMORY_BYTES), ("plan", None)]
+)
+def test_only_parts_without_networks_have_a_bound_of_memory(
+    tmp_path: Path, work: Path, kind: str, bound: int | None
+) -> None:
+    common = {"source": tmp_path / "source", "work": work, "ffmpeg_path": None}
+    settings = resolve_settings("fast", TINY)
+    specs: dict[str, PartSpec] = {
+        "probe": ProbePart(**common, limits=SourceLimits()),
+        "encode": EncodePart(**common, settings=settings),
+        "plan": PlanPart(**common, settings=settings, device="cpu"),
+    }
+    script = f"""
+        import resource, sys
+        from pathlib import Path
+        from workers.sandbox import child
+        child._run = lambda spec, report: print(resource.getrlimit(resource.RLIMIT_DATA), file=sys.stderr)
+        child.carry_out(Path({str(write_spec(tmp_path, specs[kind]))!r}))
+    """
+    lifeline, ours = os.pipe()
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], stdin=lifeline, capture_output=True, text=True
+    )
+    os.close(lifeline)
+    os.close(ours)
+
+    limit = resource.RLIM_INFINITY if bound is None else bound
+    assert ended.stderr.splitlines()[-1] == str((limit, limit))
+
+
+def test_a_source_that_asks_for_more_memory_than_a_probe_has_is_stopped(tmp_path: Path, work: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        from workers import pipeline
+        from workers.sandbox import child
+        pipeline.probe = lambda **_: bytearray({PROBE_MEMORY_BYTES})
+        child.carry_out(Path({str(write_spec(tmp_path, probe_part(tmp_path, work)))!r}))
+    """
+    lifeline, ours = os.pipe()
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], stdin=lifeline, capture_output=True, text=True
+    )
+    os.close(lifeline)
+    os.close(ours)
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "MemoryError"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.sandbox.environment import THREAD_VARIABLES, step_environment
+from workers.sandbox.environment import THREAD_VARIABLES, part_environment
 
 WORKER = {
     "PATH": "/bin",
@@ -23,8 +23,8 @@ WORKER = {
 }
 
 
-def test_nothing_but_what_a_step_needs(tmp_path: Path) -> None:
-    environment = step_environment(WORKER, temporary=tmp_path, threads=2)
+def test_nothing_but_what_a_part_needs(tmp_path: Path) -> None:
+    environment = part_environment(WORKER, temporary=tmp_path, compiled=tmp_path / "compiled", threads=2)
 
     assert environment == {
         "PATH": "/bin",
@@ -33,6 +33,7 @@ def test_nothing_but_what_a_step_needs(tmp_path: Path) -> None:
         "LC_ALL": "C.UTF-8",
         "CUDA_VISIBLE_DEVICES": "1",
         "TMPDIR": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"),
         "OMP_NUM_THREADS": "2",
         "MKL_NUM_THREADS": "2",
         "OPENBLAS_NUM_THREADS": "2",
@@ -51,6 +52,6 @@ def test_nothing_but_what_a_step_needs(tmp_path: Path) -> None:
 def test_threads_by_setting_then_by_environment_then_all_cores(
     tmp_path: Path, threads: int | None, inherited: dict[str, str], expected: int
 ) -> None:
-    environment = step_environment(inherited, temporary=tmp_path, threads=threads)
+    environment = part_environment(inherited, temporary=tmp_path, compiled=tmp_path / "compiled", threads=threads)
 
     assert [environment[name] for name in THREAD_VARIABLES] == [str(expected)] * 3

@@ -13,8 +13,8 @@ import pytest
 from core.jobs.progress import StageReport
 from stdo.service.resources import Failure
 from tests.processes import is_alive
-from workers.sandbox import parent as step_process
-from workers.sandbox.parent import StepCrashedError, StepFailedError, run_step
+from workers.sandbox import parent as part_process
+from workers.sandbox.parent import PartCrashedError, PartFailedError, run_part
 from workers.sandbox.stop_signal import StoppedError, StopReason, StopSignal
 
 REPORT_LINE = '{"progress": {"stage": "score", "done": %d, "total": 9, "unit": "frames"}}'
@@ -27,9 +27,9 @@ def report(done: int) -> StageReport:
 def run(
     script: str, *arguments: str, stop: StopSignal | None = None, no_progress_seconds: float = 30.0
 ) -> list[StageReport]:
-    """Run a Python script as a step; what it reported."""
+    """Run a Python script as a part; what it reported."""
     reports: list[StageReport] = []
-    run_step(
+    run_part(
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
         environment={"PATH": os.environ["PATH"]},
         stop=stop or StopSignal(Event()),
@@ -62,7 +62,7 @@ def test_hands_on_every_report() -> None:
     assert reports == [report(0), report(4), report(9)]
 
 
-def test_takes_lines_that_come_in_pieces_and_the_last_words_of_a_fast_step() -> None:
+def test_takes_lines_that_come_in_pieces_and_the_last_words_of_a_fast_part() -> None:
     reports = run(f"""
         import sys, time
         line = '{REPORT_LINE}' % 3
@@ -88,13 +88,13 @@ def test_lines_that_are_none_of_ours_change_nothing(line: str, caplog: pytest.Lo
         reports = run(f"print({line}); print('{REPORT_LINE}' % 9)")
 
     assert reports == [report(9)]
-    assert "no step line" in caplog.text
+    assert "no part line" in caplog.text
 
 
 def test_a_failure_line_and_status_3_are_the_videos_fault() -> None:
     failure = Failure(type="no_frames", title="The video has no frames", detail="Upload another one.")
 
-    with pytest.raises(StepFailedError) as caught:
+    with pytest.raises(PartFailedError) as caught:
         run("import sys; print(sys.argv[1]); sys.exit(3)", f'{{"failure": {failure.model_dump_json()}}}')
 
     assert caught.value.failure == failure
@@ -103,29 +103,29 @@ def test_a_failure_line_and_status_3_are_the_videos_fault() -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("import sys; sys.exit(3)", "the step ended with status 3 (it left no message)"),
-        ("raise OSError('no space left')", "the step ended with status 1 (OSError: no space left)"),
-        ("import os; os.kill(os.getpid(), 9)", "the step was killed, most likely by the system for want of memory"),
-        ("import os; os.kill(os.getpid(), 11)", "the step was ended by signal 11"),
+        ("import sys; sys.exit(3)", "the part ended with status 3 (it left no message)"),
+        ("raise OSError('no space left')", "the part ended with status 1 (OSError: no space left)"),
+        ("import os; os.kill(os.getpid(), 9)", "the part was killed, most likely by the system for want of memory"),
+        ("import os; os.kill(os.getpid(), 11)", "the part was ended by signal 11"),
         (
             """
             import sys
             print('{"failure": {"type": "no_frames", "title": "No frames", "detail": "None."}}')
             sys.exit(1)
             """,
-            "the step ended with status 1",
+            "the part ended with status 1",
         ),
     ],
 )
 def test_every_other_end_is_the_machinerys_fault(script: str, message: str) -> None:
-    with pytest.raises(StepCrashedError) as caught:
+    with pytest.raises(PartCrashedError) as caught:
         run(script)
 
     assert str(caught.value).startswith(message)
 
 
 def test_keeps_the_end_of_stderr_alone(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR), pytest.raises(StepCrashedError, match="last words"):
+    with caplog.at_level(logging.ERROR), pytest.raises(PartCrashedError, match="last words"):
         run("""
             import sys
             sys.stderr.write("first words " + "x" * 1_000_000 + "\\nlast words")
@@ -147,10 +147,10 @@ STUBBORN_FAMILY = """
 
 
 @pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.LEASE_LOST])
-def test_a_stopped_step_leaves_no_process_even_if_it_ignores_the_polite_signal(
+def test_a_stopped_part_leaves_no_process_even_if_it_ignores_the_polite_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: StopReason
 ) -> None:
-    monkeypatch.setattr(step_process, "STOP_GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(part_process, "STOP_GRACE_SECONDS", 0.5)
     pids = tmp_path / "pids"
 
     with pytest.raises(StoppedError) as caught:
@@ -160,7 +160,7 @@ def test_a_stopped_step_leaves_no_process_even_if_it_ignores_the_polite_signal(
     assert [is_alive(int(pid)) for pid in pids.read_text().split()] == [False, False]
 
 
-def test_a_step_that_heeds_the_polite_signal_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_part_that_heeds_the_polite_signal_is_not_waited_for(tmp_path: Path) -> None:
     ready, said_goodbye = tmp_path / "ready", tmp_path / "goodbye"
     started_at = time.monotonic()
 
@@ -182,10 +182,10 @@ def test_a_step_that_heeds_the_polite_signal_is_not_waited_for(tmp_path: Path) -
         )
 
     assert said_goodbye.exists()
-    assert time.monotonic() - started_at < step_process.STOP_GRACE_SECONDS
+    assert time.monotonic() - started_at < part_process.STOP_GRACE_SECONDS
 
 
-def test_a_step_that_ends_well_takes_its_children_along(tmp_path: Path) -> None:
+def test_a_part_that_ends_well_takes_its_children_along(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     run(STUBBORN_FAMILY, str(pids))
@@ -193,7 +193,7 @@ def test_a_step_that_ends_well_takes_its_children_along(tmp_path: Path) -> None:
     assert [is_alive(int(pid)) for pid in pids.read_text().split()] == [False, False]
 
 
-def test_a_shut_down_worker_stops_its_step() -> None:
+def test_a_shut_down_worker_stops_its_part() -> None:
     shutdown = Event()
     Timer(0.3, shutdown.set).start()
 
@@ -203,7 +203,7 @@ def test_a_shut_down_worker_stops_its_step() -> None:
     assert caught.value.reason is StopReason.SHUTDOWN
 
 
-def test_a_step_without_progress_is_stopped(tmp_path: Path) -> None:
+def test_a_part_without_progress_is_stopped(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     endless = (
         STUBBORN_FAMILY
@@ -215,13 +215,13 @@ def test_a_step_without_progress_is_stopped(tmp_path: Path) -> None:
     """
     )
 
-    with pytest.raises(StepCrashedError, match=r"stopped after 1 seconds without progress"):
+    with pytest.raises(PartCrashedError, match=r"stopped after 1 seconds without progress"):
         run(endless, str(pids), no_progress_seconds=1.0)
 
     assert [is_alive(int(pid)) for pid in pids.read_text().split()] == [False, False]
 
 
-def test_progress_keeps_a_step_alive() -> None:
+def test_progress_keeps_a_part_alive() -> None:
     reports = run(
         f"""
         import time
@@ -235,16 +235,16 @@ def test_progress_keeps_a_step_alive() -> None:
     assert len(reports) == 10
 
 
-def test_signs_of_life_keep_a_step_alive_without_being_progress() -> None:
+def test_signs_of_life_keep_a_part_alive_without_being_progress() -> None:
     """As while patches are gathered: the same figures after each frame, for longer than is waited for progress."""
     reports = run(
         """
         import time
-        from workers.sandbox.child import Speaker
-        speaker = Speaker(1)
+        from workers.sandbox.child import ProgressWriter
+        lines = ProgressWriter(1)
         ends_at = time.monotonic() + 4
         while time.monotonic() < ends_at:
-            speaker.progress("score", 0, 9, "frames")
+            lines.progress("score", 0, 9, "frames")
             time.sleep(0.01)
         """,
         no_progress_seconds=2.0,

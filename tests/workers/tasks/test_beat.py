@@ -13,7 +13,7 @@ from sqlalchemy import text
 from core.clock import utc_now
 from core.jobs import job_states
 from core.task_queue import queue_depth
-from tests.core.samples import load_task, new_job, new_video, task_id_of
+from tests.core.samples import encoded_job, load_part, new_job, new_video, part_id_of
 from tests.deployments import Deployment
 from tests.processes import wait_until
 
@@ -32,9 +32,9 @@ def beat(deployment: Deployment, **settings: str) -> Iterator[subprocess.Popen[b
         process.communicate()
 
 
-def test_takes_back_a_dead_workers_task_and_sends_lost_messages(deployment: Deployment) -> None:
-    dead = task_id_of(deployment.database, new_video(deployment.database), "probe_video")
-    lost = task_id_of(deployment.database, new_job(deployment.database), "prepare_job")
+def test_takes_back_a_dead_workers_part_and_sends_lost_messages(deployment: Deployment) -> None:
+    dead = part_id_of(deployment.database, new_video(deployment.database), "probe")
+    lost = part_id_of(deployment.database, encoded_job(deployment.database), "plan")
     with deployment.database.transaction() as session:
         claim = job_states.claim(session, dead, now=utc_now(), lease=timedelta(seconds=0.1))
         assert claim is not None
@@ -42,10 +42,10 @@ def test_takes_back_a_dead_workers_task_and_sends_lost_messages(deployment: Depl
     assert queue_depth(deployment.settings, "gpu") == 0
 
     with beat(deployment, STDO_RESEND_AFTER_SECONDS="0.2"):
-        wait_until(lambda: load_task(deployment.database, dead).state == "queued", seconds=30, what="the reaping")
+        wait_until(lambda: load_part(deployment.database, dead).state == "queued", seconds=30, what="the reaping")
         wait_until(lambda: queue_depth(deployment.settings, "gpu") == 1, seconds=10, what="the message")
 
-    assert load_task(deployment.database, lost).attempt == 0
+    assert load_part(deployment.database, lost).attempt == 0
 
 
 def test_outlives_a_database_that_fails_and_ends_on_sigterm(embedded_deployment: Deployment) -> None:
@@ -53,18 +53,18 @@ def test_outlives_a_database_that_fails_and_ends_on_sigterm(embedded_deployment:
         with embedded_deployment.database.transaction() as session:
             session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
-    task_id = task_id_of(embedded_deployment.database, new_job(embedded_deployment.database), "prepare_job")
+    part_id = part_id_of(embedded_deployment.database, new_job(embedded_deployment.database), "encode")
     with embedded_deployment.database.transaction() as session:
-        assert job_states.claim(session, task_id, now=utc_now(), lease=timedelta(seconds=0.1)) is not None
-    rename("tasks", "tasks_elsewhere")
+        assert job_states.claim(session, part_id, now=utc_now(), lease=timedelta(seconds=0.1)) is not None
+    rename("parts", "parts_elsewhere")
 
     with beat(embedded_deployment) as process:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, b"")
         assert any(b"housekeeping failed and will be tried again" in line for line in lines)
-        rename("tasks_elsewhere", "tasks")
+        rename("parts_elsewhere", "parts")
         wait_until(
-            lambda: load_task(embedded_deployment.database, task_id).state == "queued", seconds=10, what="the reaping"
+            lambda: load_part(embedded_deployment.database, part_id).state == "queued", seconds=10, what="the reaping"
         )
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=10)

@@ -22,7 +22,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """As a step does: whole or not at all."""
+    """As a part does: whole or not at all."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(content)
     unfinished.replace(path)
@@ -81,7 +81,7 @@ def test_the_last_checkpoint_is_kept_for_whoever_may_go_on(
         write(path, b"last")
         if reason is not None:
             stop.set(reason)
-        raise RuntimeError("the step has ended")
+        raise RuntimeError("the part has ended")
 
     with pytest.raises(RuntimeError), CheckpointKeeper(embedded_deployment.store, KEY, path, stop):
         crash()

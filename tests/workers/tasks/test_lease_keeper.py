@@ -8,12 +8,13 @@ from threading import Event
 import pytest
 from sqlalchemy import text
 
+from core.callers import LOCAL_CALLER
 from core.clock import utc_now
 from core.jobs import job_states
 from core.jobs.claims import Claim
 from core.jobs.progress import StageReport
 from stdo.service.resources import Stage
-from tests.core.samples import load_job, load_task, new_job, task_id_of
+from tests.core.samples import encoded_job, load_job, load_part, part_id_of
 from tests.deployments import Deployment
 from tests.processes import wait_until
 from workers.sandbox.stop_signal import StopReason, StopSignal
@@ -29,11 +30,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def claimed(deployment: Deployment, *, lease_seconds: float = 60.0) -> Claim:
-    job_id = new_job(deployment.database)
+    job_id = encoded_job(deployment.database)
     with deployment.database.transaction() as session:
         held = job_states.claim(
             session,
-            task_id_of(deployment.database, job_id, "prepare_job"),
+            part_id_of(deployment.database, job_id, "plan"),
             now=utc_now(),
             lease=timedelta(seconds=lease_seconds),
         )
@@ -59,7 +60,7 @@ def test_extends_the_lease_without_any_progress(deployment: Deployment) -> None:
             assert job_states.reap(session, now=utc_now(), max_attempts=3) == 0
 
     assert stop.reason is None
-    assert load_task(deployment.database, claim.task_id).lease_token == claim.token
+    assert load_part(deployment.database, claim.part_id).lease_token == claim.token
 
 
 def test_records_progress_and_never_skips_a_stage(deployment: Deployment) -> None:
@@ -67,14 +68,14 @@ def test_records_progress_and_never_skips_a_stage(deployment: Deployment) -> Non
     assert claim.job_id is not None
 
     with keeper_of(deployment, claim, StopSignal(Event())) as keeper:
-        for stage in ("probe", "base_stream", "score", "groups"):
+        for stage in ("score", "group"):
             for done in (0, 10):
                 keeper.report(report(stage, done))
 
     job = load_job(deployment.database, claim.job_id)
-    assert job.stage == "groups"
+    assert job.stage == "group"
     assert job.stage_done == 10
-    assert list(job.stage_seconds) == ["probe", "base_stream", "score"]
+    assert list(job.stage_seconds) == ["score"]
 
 
 def test_progress_shows_while_the_stage_lasts(deployment: Deployment) -> None:
@@ -89,7 +90,7 @@ def test_progress_shows_while_the_stage_lasts(deployment: Deployment) -> None:
         wait_until(lambda: load_job(deployment.database, job_id).stage_done == 7, seconds=5, what="the next report")
 
 
-def test_refuses_a_stage_that_is_not_the_tasks_own(deployment: Deployment) -> None:
+def test_refuses_a_stage_that_is_not_the_parts_own(deployment: Deployment) -> None:
     claim = claimed(deployment)
     assert claim.job_id is not None
 
@@ -105,7 +106,7 @@ def test_hears_of_a_cancellation_and_keeps_the_lease_until_it_is_acknowledged(de
 
     with keeper_of(deployment, claim, stop := StopSignal(Event())):
         with deployment.database.transaction() as session:
-            job_states.cancel(session, claim.job_id, now=utc_now())
+            job_states.cancel(session, LOCAL_CALLER, claim.job_id, now=utc_now())
         wait_until(lambda: stop.reason is StopReason.CANCELLED, seconds=5, what="the cancellation")
 
     with deployment.database.transaction() as session:
@@ -127,7 +128,7 @@ def test_a_database_without_answer_loses_the_lease_once_it_must_have_expired(
 ) -> None:
     claim = replace(claimed(embedded_deployment), lease=timedelta(seconds=1))
     with embedded_deployment.database.transaction() as session:
-        session.execute(text("ALTER TABLE tasks RENAME TO tasks_elsewhere"))
+        session.execute(text("ALTER TABLE parts RENAME TO parts_elsewhere"))
     started_at = time.monotonic()
 
     with keeper_of(embedded_deployment, claim, stop := StopSignal(Event())):
@@ -140,11 +141,11 @@ def test_a_database_that_comes_back_in_time_loses_nothing(embedded_deployment: D
     claim = replace(claimed(embedded_deployment), lease=timedelta(seconds=20))
 
     with keeper_of(embedded_deployment, claim, stop := StopSignal(Event())):
-        for old, new in (("tasks", "tasks_elsewhere"), ("tasks_elsewhere", "tasks")):
+        for old, new in (("parts", "parts_elsewhere"), ("parts_elsewhere", "parts")):
             with embedded_deployment.database.transaction() as session:
                 session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
             time.sleep(0.5)
-        expires_at = load_task(embedded_deployment.database, claim.task_id).lease_expires_at
+        expires_at = load_part(embedded_deployment.database, claim.part_id).lease_expires_at
 
     assert stop.reason is None
     assert expires_at is not None

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs.bundles import bundle_prefix
 from core.jobs.progress import StageReport
+from core.storage.keys import bundle_prefix
+from stdo.errors import InvalidManifestError
 from tests.core.samples import sample_bundle
 from tests.deployments import Deployment
 from workers.sandbox.stop_signal import StoppedError, StopReason
@@ -39,11 +40,19 @@ def test_stores_what_the_manifest_names_and_the_manifest_last(deployment: Deploy
 
     published = publish(bundle, store=deployment.store, prefix=PREFIX, report=look)
 
-    names = sorted(["base.mp4", "networks/0.onnx", "networks/1.onnx", "patch_index/00000.bin", "quality/report.json"])
+    names = [
+        "base.m3u8",
+        "base.mp4",
+        "index.bin",
+        "networks/0.onnx",
+        "networks/1.onnx",
+        "quality/report.json",
+        "segments.bin",
+    ]
     assert deployment.store.list_prefix(PREFIX) == sorted(PREFIX + name for name in [*names, "manifest.json"])
     assert deployment.store.read(PREFIX + "networks/1.onnx") == b"networks/1.onnx"
-    assert [(report.done, report.total) for report in reports] == [(done, 6) for done in range(7)]
-    assert manifest_seen == [False] * 6 + [True]
+    assert [(report.done, report.total) for report in reports] == [(done, 8) for done in range(9)]
+    assert manifest_seen == [False] * 8 + [True]
     assert published.prefix == PREFIX
     assert published.manifest == sample_bundle("1").manifest
     content = (bundle / "manifest.json").read_bytes()
@@ -59,4 +68,17 @@ def test_a_stop_in_the_middle_leaves_no_manifest(embedded_deployment: Deployment
     with pytest.raises(StoppedError):
         publish(bundle, store=embedded_deployment.store, prefix=PREFIX, report=stop)
 
-    assert embedded_deployment.store.list_prefix(PREFIX) == [PREFIX + "base.mp4", PREFIX + "networks/0.onnx"]
+    assert embedded_deployment.store.list_prefix(PREFIX) == [PREFIX + "base.m3u8", PREFIX + "segments.bin"]
+
+
+def test_what_a_reader_would_refuse_is_not_published(embedded_deployment: Deployment, bundle: Path) -> None:
+    manifest = sample_bundle("1").manifest
+    assert manifest.patch_grid is not None
+    # Valid by its types alone: these patches would make four columns, not one.
+    wrong = manifest.model_copy(update={"patch_grid": manifest.patch_grid.model_copy(update={"patch_width": 12})})
+    (bundle / "manifest.json").write_text(wrong.model_dump_json())
+
+    with pytest.raises(InvalidManifestError, match="patch_grid"):
+        publish(bundle, store=embedded_deployment.store, prefix=PREFIX, report=lambda _: None)
+
+    assert embedded_deployment.store.list_prefix(PREFIX) == []

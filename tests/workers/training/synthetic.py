@@ -109,7 +109,7 @@ def _pair(number: int, layout: FrameLayout) -> FramePair:
     u, v = (512 + 100 * _texture(random, height // 2, width // 2) for _ in range(2))
     source = _frame((y, u, v), number, picture.bit_depth)
     means = [_means(plane, picture.scale) for plane in (y, u, v)]
-    return FramePair(number=number, base=_frame(means, number, layout.base_bit_depth), source=source)
+    return FramePair(number=number, base=_frame(means, number, layout.base_bit_depth), source=source, layout=layout)
 
 
 def _texture(random: np.random.Generator, height: int, width: int) -> Samples:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from torch import nn
 from models.registry import build_network
 from models.weight_norm import add_weight_norm
 from workers.errors import TrainingDivergedError
-from workers.training.overfitting import CheckpointPlan, Schedule, ShuffledEpochs, overfit
+from workers.training import overfitting
+from workers.training.checkpoints import Checkpoint
+from workers.training.overfitting import Restore, Schedule, ShuffledEpochs, overfit
 from workers.training.patches import TrainingPatches
 
 CPU = torch.device("cpu")
@@ -36,7 +39,46 @@ def tiny_patches(count: int = 10) -> TrainingPatches:
     def pixels(*shape: int) -> torch.Tensor:
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
-    return TrainingPatches(low_res=pixels(count, 12, 14, 3), high_res=pixels(count, 16, 20, 3))
+    return patches_of(pixels(count, 12, 14, 3), pixels(count, 16, 20, 3))
+
+
+def patches_of(inputs: torch.Tensor, targets: torch.Tensor) -> TrainingPatches:
+    count = len(inputs)
+    return TrainingPatches(
+        inputs=inputs,
+        targets=targets,
+        groups=torch.arange(count, dtype=torch.uint8) % 2,
+        seen=torch.arange(count),
+        base_bit_depth=8,
+        bit_depth=8,
+    )
+
+
+def plainly(module: nn.Module, inputs: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    restored: torch.Tensor = module(inputs)
+    return restored
+
+
+def overfit_tiny(
+    network: nn.Module,
+    patches: TrainingPatches,
+    checkpoint: Checkpoint,
+    *,
+    schedule: Schedule,
+    report: Callable[[int], None] = lambda _: None,
+    restore: Restore = plainly,
+) -> None:
+    overfit(
+        network,
+        patches,
+        schedule,
+        restore=restore,
+        overhang=4,
+        run_number=0,
+        checkpoint=checkpoint,
+        device=CPU,
+        report=report,
+    )
 
 
 def run(
@@ -55,9 +97,9 @@ def run(
         if done == stop_after:
             raise _CutOffError
 
-    checkpoints = CheckpointPlan(path=folder / "c.safetensors", interval_seconds=1e-9, fingerprint=fingerprint)
+    checkpoint = Checkpoint(folder / "c.safetensors", interval_seconds=1e-9, fingerprint=fingerprint)
     try:
-        overfit(network, tiny_patches(), schedule, overhang=4, checkpoints=checkpoints, device=CPU, report=report)
+        overfit_tiny(network, tiny_patches(), checkpoint, schedule=schedule, report=report)
     except _CutOffError:
         assert stop_after is not None
     return network.state_dict(), steps
@@ -90,7 +132,7 @@ def test_a_checkpoint_of_another_run_is_not_resumed(tmp_path: Path, caplog: pyte
     weights, steps = run(tmp_path, fingerprint="b")
     assert steps[0] == 1
     assert same(weights, expected)
-    assert "another run" in caplog.text
+    assert "another training" in caplog.text
 
 
 def test_a_damaged_checkpoint_is_not_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -106,12 +148,13 @@ def test_a_damaged_checkpoint_is_not_resumed(tmp_path: Path, caplog: pytest.LogC
 @pytest.mark.parametrize("interval_seconds", [1e-9, 60])
 def test_a_run_that_diverges_is_told_so_and_keeps_no_broken_checkpoint(tmp_path: Path, interval_seconds: float) -> None:
     network, steps = tiny_network(), []
-    checkpoints = CheckpointPlan(path=tmp_path / "c.safetensors", interval_seconds=interval_seconds, fingerprint="a")
+    path = tmp_path / "c.safetensors"
+    checkpoint = Checkpoint(path, interval_seconds=interval_seconds, fingerprint="a")
     schedule = replace(SCHEDULE, learning_rate=1e30, final_learning_rate=1e30)
     with pytest.raises(TrainingDivergedError, match=r"Lower training\.learning_rate"):
-        overfit(network, tiny_patches(), schedule, overhang=4, checkpoints=checkpoints, device=CPU, report=steps.append)
-    if checkpoints.path.exists():
-        assert all(weights.isfinite().all() for weights in load_file(checkpoints.path).values())
+        overfit_tiny(network, tiny_patches(), checkpoint, schedule=schedule, report=steps.append)
+    if path.exists():
+        assert all(weights.isfinite().all() for weights in load_file(path).values())
     assert len(steps) < 12 if interval_seconds < 1 else len(steps) == 12
 
 
@@ -147,15 +190,47 @@ def test_what_the_halo_gives_is_outside_the_loss(tmp_path: Path) -> None:
             self.border = nn.Parameter(torch.zeros(()))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            high_res = torch.full((len(x), 3, 24, 28), 1.0) * self.border
-            high_res[:, :, 4:-4, 4:-4] = 0.0 * self.border
-            return high_res
+            restored = torch.full((len(x), 3, 24, 28), 1.0) * self.border
+            restored[:, :, 4:-4, 4:-4] = 0.0 * self.border
+            return restored
 
     network = WrongOutside()
-    black = TrainingPatches(
-        low_res=torch.zeros(4, 12, 14, 3, dtype=torch.uint8), high_res=torch.zeros(4, 16, 20, 3, dtype=torch.uint8)
-    )
-    checkpoints = CheckpointPlan(path=tmp_path / "c.safetensors", interval_seconds=60, fingerprint="")
+    black = patches_of(torch.zeros(4, 12, 14, 3, dtype=torch.uint8), torch.zeros(4, 16, 20, 3, dtype=torch.uint8))
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", interval_seconds=60, fingerprint="")
     network.border.data.fill_(7.0)
-    overfit(network, black, SCHEDULE, overhang=4, checkpoints=checkpoints, device=CPU, report=lambda _: None)
+    overfit_tiny(network, black, checkpoint, schedule=SCHEDULE)
     assert network.border.item() == 7.0
+
+
+def test_a_step_hands_on_the_group_labels_of_its_patches(tmp_path: Path) -> None:
+    patches = tiny_patches(4)
+    seen: list[list[int]] = []
+
+    def restore(module: nn.Module, inputs: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        # Which patches these are, by their pixels.
+        stored = patches.input_pictures(torch.arange(4))
+        places = [(stored == picture).flatten(1).all(1).nonzero() for picture in inputs]
+        assert groups.tolist() == [int(place) % 2 for place in places]
+        seen.append(groups.tolist())
+        return plainly(module, inputs, groups)
+
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", interval_seconds=60, fingerprint="")
+    schedule = replace(SCHEDULE, steps=2, batch_size=3)
+    overfit_tiny(tiny_network(), patches, checkpoint, schedule=schedule, restore=restore)
+    assert len(seen) == 2
+
+
+def test_only_long_runs_are_compiled_and_a_resumed_one_is_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def forward(module: nn.Module, restore: Restore, device: torch.device, *, steps: int) -> object:
+        asked.append(steps)
+        return original(module, restore, device, steps=steps)
+
+    original = overfitting._forward
+    monkeypatch.setattr(overfitting, "_forward", forward)
+    run(tmp_path, stop_after=5)
+    run(tmp_path)
+    assert asked == [12, 12]

@@ -17,7 +17,7 @@ from tests.workers.training.synthetic import silent, synthetic_video
 from workers.base_stream.frame_pairs import VideoFiles
 from workers.training.groups import GroupPlan, plan_groups
 from workers.training.score import score_patches
-from workers.training.sharing import SHARINGS
+from workers.training.sharing import sharing_of
 from workers.training.torch_upscaler import TorchUpscaler
 from workers.training.train import train, training_fingerprint
 from workers.training.trained_network import TrainedNetwork, TrainedNetworks
@@ -147,7 +147,7 @@ def test_at_scale_1_every_method_brings_the_decoded_picture_nearer_to_the_source
         scale=1,
         patches={"width": 16, "height": 16},
         groups={"count": 2},
-        training={"steps": 40, "learning_rate": 2e-3, "checkpoint_interval_seconds": 60.0},
+        training={"steps": 100, "learning_rate": 1e-3, "checkpoint_interval_seconds": 60.0},
     )
     video = synthetic_video(tmp_path, settings, frames=2, base_bit_depth=base_bit_depth, bit_depth=bit_depth)
     scores = score_patches(video, settings, device=CPU, report=silent)
@@ -161,7 +161,7 @@ def test_at_scale_1_every_method_brings_the_decoded_picture_nearer_to_the_source
     errors = FrameErrors.empty(2)
     for pair in video.frame_pairs():
         restored = restorer.restore(pair.base, plan.numbers[pair.number])
-        errors[pair.number] = frame_error(video.layout, pair.reference(video.layout), restored)
+        errors[pair.number] = frame_error(video.layout, pair.reference(), restored)
     ours, decoded = (summary(each, video.layout).psnr_rgb for each in (errors, scores.f0_frames))
     assert ours is not None
     assert decoded is not None
@@ -207,9 +207,9 @@ def test_a_network_learns_and_its_weight_norm_is_folded_away(video: VideoFiles, 
 def test_fresh_weights_are_drawn_by_the_seed_and_the_networks_number() -> None:
     def first_layer(seed: int, place: int) -> torch.Tensor:
         settings = settings_of(seed=seed, training={"start": "scratch", "architecture": "edsr-small"})
-        sharing = SHARINGS[settings.sharing]
-        (training,) = sharing.trainings(3, settings)
-        return sharing.build(sharing.runs(training, settings)[place], settings).state_dict()["head.weight"]
+        sharing = sharing_of(settings)
+        (training,) = sharing.trainings(3)
+        return sharing.build(sharing.runs(training)[place]).state_dict()["head.weight"]
 
     before = torch.random.get_rng_state()
     assert torch.equal(first_layer(3, 1), first_layer(3, 1))
@@ -220,9 +220,9 @@ def test_fresh_weights_are_drawn_by_the_seed_and_the_networks_number() -> None:
 
 def test_a_luma_network_starts_from_the_folded_general_one() -> None:
     settings = settings_of(method="awdnn", training={"channels": "luma"})
-    sharing = SHARINGS[settings.sharing]
-    (training,) = sharing.trainings(1, settings)
-    network = sharing.build(sharing.runs(training, settings)[0], settings)
+    sharing = sharing_of(settings)
+    (training,) = sharing.trainings(1)
+    network = sharing.build(sharing.runs(training)[0])
     grey = torch.rand(1, 1, 9, 8)
     with torch.inference_mode():
         rgb = load_general_network("espcn", scale=2, channels="rgb")(grey.repeat(1, 3, 1, 1))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models.general import load_general_network
-from workers.training.weight_coding import Int8Weights, int8_steps
+from workers.training.weight_coding import Int8Weights, int8_scales
 from workers.training.weight_rounding import round_network
 
 
@@ -16,8 +16,8 @@ def smooth_pictures(seed: int) -> Tensor:
 
 
 def nearest(weights: Tensor) -> Tensor:
-    steps = int8_steps(weights)[:, None, None, None]
-    return torch.round(weights / steps) * steps
+    scales = int8_scales(weights)[:, None, None, None]
+    return torch.round(weights / scales) * scales
 
 
 def convolutions(network: nn.Module) -> list[tuple[str, Tensor]]:
@@ -67,7 +67,7 @@ def test_values_fit_and_are_the_same_every_time_and_the_network_is_left_alone() 
         assert coded.values.abs().max() <= 127
         assert coded.values.shape == before[name].shape
         assert torch.equal(coded.values, second.weights[name].values)
-        assert torch.equal(coded.steps, second.weights[name].steps)
+        assert torch.equal(coded.scales, second.weights[name].scales)
     assert all(torch.equal(value, second.biases[name]) for name, value in first.biases.items())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -78,12 +78,12 @@ def test_a_channel_of_zeros_and_an_input_without_energy_do_no_harm() -> None:
     rounded = round_network(nn.Sequential(layer), torch.zeros(1, 2, 8, 8))
     coded = rounded.weights["0.weight"]
     assert coded.values[1].abs().max() == 0
-    assert torch.allclose(coded.decoded(), layer.weight, atol=float(coded.steps.max()) / 2)
+    assert torch.allclose(coded.decoded(), layer.weight, atol=float(coded.scales.max()) / 2)
     assert torch.allclose(rounded.biases["0.bias"], layer.bias)
 
 
-def test_decoded_weights_are_values_times_their_channels_step() -> None:
+def test_decoded_weights_are_values_times_their_channels_scale() -> None:
     coded = Int8Weights(
-        values=torch.tensor([-127, 5], dtype=torch.int8).reshape(2, 1, 1, 1), steps=torch.tensor([0.5, 0.25])
+        values=torch.tensor([-127, 5], dtype=torch.int8).reshape(2, 1, 1, 1), scales=torch.tensor([0.5, 0.25])
     )
     assert coded.decoded().flatten().tolist() == [-63.5, 1.25]
