@@ -9,8 +9,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from core.presets import EncodingSettings
 from stdo.decoder.frames import YuvFrame
 from stdo.service.resources import ProgressUnit, Stage
+from workers.ffmpeg.program import FFmpeg
 from workers.source.frames import read_source_frames
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 
@@ -23,13 +25,18 @@ def silent(stage: Stage, done: int, total: int, unit: ProgressUnit) -> None:
 
 def probe(path: Path, **limits: float) -> SourceInfo:
     """What the file is, under the default limits unless told otherwise."""
-    return probe_source(path, limits=SourceLimits.model_validate(limits), report=silent)
+    return probe_source(path, limits=SourceLimits.model_validate(limits), report=silent, program=FFmpeg())
 
 
-def canvas_frames(path: Path, scale: int = 2) -> list[YuvFrame]:
-    """Every frame of a source, as the later stages see it."""
+def settings_of(**settings: Any) -> EncodingSettings:
+    """The default settings but for these."""
+    return EncodingSettings.model_validate(settings)
+
+
+def canvas_frames(path: Path, **settings: Any) -> list[YuvFrame]:
+    """Every frame of a source, as the later stages see it under these settings."""
     info = probe(path)
-    return list(read_source_frames(path, info, info.picture(scale)))
+    return list(read_source_frames(path, info, info.picture(settings_of(**settings)), program=FFmpeg()))
 
 
 def decoded_planes(path: Path) -> list[tuple[Samples, ...]]:

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.presets import EncodingSettings
-from stdo.bundle.codecs import CODECS
+from stdo.bundle.codecs import CODECS, BitDepth
 from stdo.bundle.geometry import base_size
 from stdo.bundle.manifest import Picture, Rational, Source
 from workers.ffmpeg.program import FFmpeg
@@ -102,7 +102,9 @@ class SourceInfo:
     def picture(self, settings: EncodingSettings) -> Picture:
         """Geometry, depth and time of the restored picture. The source canvas is `scale * base_width` wide."""
         facts, scale = self.facts, settings.scale
-        form = facts.tone_mapped if facts.tone_mapped is not None and not keeps_hdr(settings) else facts.kept
+        form = (
+            facts.kept if facts.tone_mapped is None or keeps_hdr(settings, facts.kept.bit_depth) else facts.tone_mapped
+        )
         return Picture(
             scale=scale,
             display_width=facts.display_width,
@@ -127,15 +129,25 @@ class SourceInfo:
         )
 
 
-def keeps_hdr(settings: EncodingSettings) -> bool:
-    """Whether an HDR source stays HDR: where it is asked for, or else where codec and depth carry it."""
+def keeps_hdr(settings: EncodingSettings, source_depth: BitDepth) -> bool:
+    """Whether an HDR source stays HDR: where it is asked for, or else where codec and depth carry it.
+
+    Args:
+        source_depth: of the picture that would be kept.
+    """
     if settings.hdr is not None:
         return settings.hdr == "keep"
-    return CODECS[settings.base_stream.codec].carries_hdr and settings.base_stream.bit_depth in (None, 10)
+    codec, asked = CODECS[settings.base_stream.codec], settings.base_stream.bit_depth
+    return codec.carries_hdr and 10 in ((codec.bit_depths[0], source_depth) if asked is None else (asked,))
 
 
-def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program: FFmpeg) -> SourceInfo:
+def probe_source(
+    path: Path, *, limits: SourceLimits, report: Progress, program: FFmpeg, sha256: str | None = None
+) -> SourceInfo:
     """Read all of an uploaded file, and say what it is and what is done about its peculiarities.
+
+    Args:
+        sha256: the file's hash in hex, where it is known already: it is then not computed again.
 
     Raises:
         RefusedSourceError: one of its subclasses says why the file can't be encoded.
@@ -144,7 +156,7 @@ def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program:
     timeline = make_timeline(read.times, read.frame_count)
     picture = normalise(read, timeline, program, max_pixels_per_frame=limits.max_pixels_per_frame)
     facts = SourceFacts(
-        source=_source(path, read, timeline, picture),
+        source=_source(path, read, timeline, picture, sha256=sha256 or file_sha256(path)),
         display_width=picture.width,
         display_height=picture.height,
         kept=picture.kept,
@@ -156,9 +168,9 @@ def probe_source(path: Path, *, limits: SourceLimits, report: Progress, program:
     return SourceInfo(facts=facts, frame_ticks=timeline.ticks, scene_changes=read.scene_changes)
 
 
-def _source(path: Path, read: ReadSource, timeline: Timeline, picture: NormalisedPicture) -> Source:
+def _source(path: Path, read: ReadSource, timeline: Timeline, picture: NormalisedPicture, *, sha256: str) -> Source:
     return Source(
-        sha256=file_sha256(path),
+        sha256=sha256,
         byte_count=path.stat().st_size,
         container=read.container,
         video_codec=read.video_codec,

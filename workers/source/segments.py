@@ -47,8 +47,9 @@ def plan_even_segments(ticks: Ticks, *, tick_seconds: Fraction, segment_seconds:
     frame_count = len(ticks)
     segment_count = max(1, round((_end_tick(ticks) - int(ticks[0])) * tick_seconds / Fraction(segment_seconds)))
     ideal = -(-frame_count // segment_count)
-    nearest_first = sorted(range(1, frame_count + 1), key=lambda length: (abs(length - ideal), -length))
-    length = next(length for length in nearest_first if 2 * _last_length(frame_count, length) >= length)
+    # One frame a segment always fits, so that the search ends.
+    nearest_first = (length for off in range(frame_count) for length in (ideal + off, ideal - off))
+    length = next(each for each in nearest_first if 1 <= each and 2 * _last_length(frame_count, each) >= each)
     return tuple(range(0, frame_count, length))
 
 

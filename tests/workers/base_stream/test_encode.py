@@ -9,24 +9,35 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.presets import BaseStreamSettings, EncodingSettings
-from stdo.decoder.frames import decode_video
+from stdo.decoder.video_reader import decode_video
 from stdo.service.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
-from tests.workers.sources import Samples, canvas_frames, mean_squared_error, probe, silent
+from tests.workers.sources import Samples, canvas_frames, mean_squared_error, probe, settings_of, silent
 from workers.base_stream.encode import EncodedBaseStream, encode_base_stream
 from workers.errors import FrameMismatchError, PictureTooSmallError
 from workers.ffmpeg.program import FFmpeg
 from workers.source.probe import SourceInfo
 
-CODECS = ("h264", "hevc", "av1", "lossless")
+STREAMS: dict[str, dict[str, Any]] = {
+    "h264": {"codec": "h264"},
+    "hevc": {"codec": "hevc"},
+    "hevc with ten bits": {"codec": "hevc", "bit_depth": 10},
+    "av1": {"codec": "av1"},
+    "av1 with eight bits": {"codec": "av1", "bit_depth": 8},
+    "vvc": {"codec": "vvc"},
+    "lossless": {"codec": "h264", "lossless": True},
+}
+LOSSY = [name for name in STREAMS if name != "lossless"]
 
 
 def encode(
     source: Path, out: Path, *, scale: int = 2, info: SourceInfo | None = None, **base_stream: Any
 ) -> EncodedBaseStream:
-    settings = EncodingSettings(scale=scale, base_stream=BaseStreamSettings(speed="fast", **base_stream))
-    return encode_base_stream(source, info or probe(source), settings, out, silent)
+    """Into the file `out`."""
+    settings = settings_of(scale=scale, base_stream={"speed": "fast", **base_stream})
+    made = encode_base_stream(source, info or probe(source), settings, out.parent, silent, program=FFmpeg())
+    (out.parent / "base.mp4").replace(out)
+    return made
 
 
 @pytest.fixture
@@ -38,7 +49,7 @@ def out(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", ["97x81", "96x80"])
 def test_the_size_covers_the_picture(clips: ClipMaker, out: Path, size: str, scale: int) -> None:
     source = clips.make(f"{size}.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size=size, picture="mandelbrot", frames=3)
-    picture = probe(source).picture(scale)
+    picture = probe(source).picture(settings_of(scale=scale))
     encode(source, out, scale=scale)
     assert {frame.y.shape for frame in decode_video(out)} == {(picture.base_height, picture.base_width)}
 
@@ -50,8 +61,8 @@ def test_each_plane_of_the_canvas_is_downscaled_on_its_own(
 ) -> None:
     """Against Pillow, whose kernels differ a little, and against Pillow with the picture shifted by half a pixel."""
     source = clips.make("98x83.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size="98x83", picture="mandelbrot", frames=3)
-    encode(source, out, scale=scale, codec="lossless", downscale=downscale)
-    for low, canvas in zip(decode_video(out), canvas_frames(source, scale), strict=True):
+    encode(source, out, scale=scale, lossless=True, downscale=downscale)
+    for low, canvas in zip(decode_video(out), canvas_frames(source, scale=scale), strict=True):
         for plane in ("y", "u", "v"):
             found, whole = getattr(low, plane), getattr(canvas, plane)
             error = mean_squared_error(found, _resized(whole, found.shape, filter_name))
@@ -71,31 +82,31 @@ def test_codecs(clips: ClipMaker, out: Path, codec: str, name: str, tag: str) ->
     assert made == EncodedBaseStream(codec=name, lossless=False, audio_codec=None, ffmpeg_version=FFmpeg().version())
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
-def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize("stream", LOSSY)
+def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, stream: str) -> None:
     source = clips.make("busy.mp4", *H264, size="192x160", picture="mandelbrot", frames=20)
     files = [tmp_path / f"{name}.mp4" for name in ("good", "default", "poor")]
     for file, quality in zip(files, ({"crf": 5}, {}, {"crf": 50}), strict=True):
-        encode(source, file, codec=codec, **quality)
+        encode(source, file, **STREAMS[stream], **quality)
     byte_counts = [file.stat().st_size for file in files]
     assert byte_counts == sorted(set(byte_counts), reverse=True)
-    encode(source, tmp_path / "exact.mp4", codec="lossless")
+    encode(source, tmp_path / "exact.mp4", lossless=True)
     errors = [_difference(file, tmp_path / "exact.mp4") for file in files]
     assert errors == sorted(errors)
     # 34 dB at the default quality.
     assert errors[1] < 26
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
-def test_a_bitrate_is_met(clips: ClipMaker, out: Path, codec: str) -> None:
+@pytest.mark.parametrize("stream", LOSSY)
+def test_a_bitrate_is_met(clips: ClipMaker, out: Path, stream: str) -> None:
     source = clips.make("three_seconds.mp4", *H264, size="192x160", picture="mandelbrot", frames=75)
-    encode(source, out, codec=codec, bitrate_kbps=200)
+    encode(source, out, **STREAMS[stream], bitrate_kbps=200)
     assert 0.5 < out.stat().st_size * 8 / 3 / 200_000 < 1.5
 
 
 def test_lossless_loses_nothing(clips: ClipMaker, tmp_path: Path) -> None:
     """Twice through the encoder: the second copy, of the same size, equals the first."""
-    encode(clips.plain, tmp_path / "first.mp4", codec="lossless")
+    encode(clips.plain, tmp_path / "first.mp4", lossless=True)
     first = [frame.y for frame in decode_video(tmp_path / "first.mp4")]
     run_ffmpeg("-i", tmp_path / "first.mp4", "-c:v", "ffv1", tmp_path / "copy.mkv")
     with av.open(str(tmp_path / "copy.mkv")) as container:
@@ -112,13 +123,13 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("stream", list(STREAMS))
 @pytest.mark.parametrize("name", list(TIMES))
-def test_every_frame_keeps_its_time(clips: ClipMaker, out: Path, name: str, codec: str) -> None:
+def test_every_frame_keeps_its_time(clips: ClipMaker, out: Path, name: str, stream: str) -> None:
     extension, encoding, filters, rate = TIMES[name]
     source = clips.make(f"times_{name}.{extension}", *encoding, filters=filters, rate=rate)
     info = probe(source)
-    encode(source, out, info=info, codec=codec)
+    encode(source, out, info=info, **STREAMS[stream])
     assert [frame.time for frame in decode_video(out)] == list(info.frame_times())
 
 
@@ -168,10 +179,10 @@ def test_other_sound_becomes_aac(clips: ClipMaker, out: Path, name: str, codec: 
 
 
 @pytest.mark.parametrize("matrix", ["bt709", "bt2020nc", "smpte170m"])
-@pytest.mark.parametrize("codec", CODECS)
-def test_the_stream_says_what_its_colours_mean(clips: ClipMaker, out: Path, codec: str, matrix: str) -> None:
+@pytest.mark.parametrize("stream", list(STREAMS))
+def test_the_stream_says_what_its_colours_mean(clips: ClipMaker, out: Path, stream: str, matrix: str) -> None:
     tags = f"setparams=colorspace={matrix}:color_primaries=bt2020:color_trc=bt709:range=tv,format=yuv420p"
-    encode(clips.make(f"{matrix}.mkv", *LOSSLESS, filters=tags, frames=2), out, codec=codec)
+    encode(clips.make(f"{matrix}.mkv", *LOSSLESS, filters=tags, frames=2), out, **STREAMS[stream])
     with av.open(str(out)) as container:
         frame = next(container.decode(video=0))
     codes = (int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), int(frame.color_range))
@@ -184,12 +195,12 @@ def test_an_assumed_matrix_is_stated_since_the_size_no_longer_tells(clips: ClipM
         assert int(next(container.decode(video=0)).colorspace) == 1
 
 
-@pytest.mark.parametrize("codec", CODECS)
-def test_full_range_is_said_and_kept(clips: ClipMaker, out: Path, codec: str) -> None:
+@pytest.mark.parametrize("stream", list(STREAMS))
+def test_full_range_is_said_and_kept(clips: ClipMaker, out: Path, stream: str) -> None:
     source = clips.make(
         "white.mp4", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuvj420p", picture="color=white", frames=2
     )
-    encode(source, out, codec=codec)
+    encode(source, out, **STREAMS[stream])
     with av.open(str(out)) as container:
         assert int(next(container.decode(video=0)).color_range) == 2
     assert next(decode_video(out)).y.min() >= 253
@@ -203,11 +214,11 @@ def test_a_turned_picture_is_upright_and_not_turned_again(clips: ClipMaker, out:
     assert (frame.width, frame.height, frame.rotation) == (40, 48, 0)
 
 
-@pytest.mark.parametrize("codec", CODECS)
-def test_the_same_job_gives_the_same_bytes(clips: ClipMaker, tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize("stream", list(STREAMS))
+def test_the_same_job_gives_the_same_bytes(clips: ClipMaker, tmp_path: Path, stream: str) -> None:
     source = clips.make("mp3_sound.mkv", *H264, "-c:a", "libmp3lame", sound=True, frames=40, size="192x160")
     for name in ("one.mp4", "two.mp4"):
-        encode(source, tmp_path / name, codec=codec)
+        encode(source, tmp_path / name, **STREAMS[stream])
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 
@@ -220,13 +231,13 @@ def test_nothing_of_the_source_s_metadata_is_left(clips: ClipMaker, out: Path) -
         assert not container.metadata.keys() & {"title", "comment", "encoder", "creation_time"}
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("stream", list(STREAMS))
 @pytest.mark.parametrize("uneven", [False, True])
-def test_key_frames_come_often_enough(clips: ClipMaker, out: Path, codec: str, uneven: bool) -> None:
+def test_key_frames_come_often_enough(clips: ClipMaker, out: Path, stream: str, uneven: bool) -> None:
     filters = "settb=1/1000,setpts=N*40+gte(N\\,30)*(N-30)*80" if uneven else "null"
     encoding = (*LOSSLESS, "-pix_fmt", "yuv420p", "-enc_time_base", "1:1000") if uneven else H264
     source = clips.make(f"keys_{uneven}.mkv", *encoding, filters=filters, frames=60)
-    encode(source, out, codec=codec, keyframe_interval_seconds=0.5)
+    encode(source, out, **STREAMS[stream], keyframe_interval_seconds=0.5)
     with av.open(str(out)) as container:
         stream = container.streams.video[0]
         keys = [float(packet.pts * stream.time_base) for packet in container.demux(stream) if packet.is_keyframe]
@@ -243,8 +254,8 @@ def test_it_is_a_fragmented_mp4(clips: ClipMaker, out: Path) -> None:
 
 
 def test_a_single_frame(clips: ClipMaker, out: Path) -> None:
-    for codec in CODECS:
-        encode(clips.make("single.mp4", *H264, frames=1), out, codec=codec)
+    for stream in STREAMS.values():
+        encode(clips.make("single.mp4", *H264, frames=1), out, **stream)
         assert len(list(decode_video(out))) == 1
 
 

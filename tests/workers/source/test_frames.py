@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 from stdo.bundle.geometry import base_size
 from stdo.decoder.frames import YuvFrame, yuv_to_rgb
 from tests.clips import H264, LOSSLESS, ClipMaker
-from tests.workers.sources import Samples, canvas_frames, decoded_planes, mean_squared_error, probe
+from tests.workers.sources import Samples, canvas_frames, decoded_planes, mean_squared_error, probe, settings_of
 from workers.errors import FFmpegFailedError, FrameMismatchError
+from workers.ffmpeg.program import FFmpeg
 from workers.source.frames import read_source_frames
 
 EXACT_H264 = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv420p")
@@ -36,7 +38,7 @@ def test_the_canvas_repeats_the_right_column_and_the_bottom_row(clips: ClipMaker
         )
         for y, u, v in decoded_planes(source)
     ]
-    _assert_equal(canvas_frames(source, scale), expected)
+    _assert_equal(canvas_frames(source, scale=scale), expected)
 
 
 TURNS = {
@@ -61,33 +63,48 @@ def test_a_turned_picture_arrives_upright(clips: ClipMaker, turn: str) -> None:
         found, original = canvas_frames(source)[0].y, decoded_planes(plain)[0][0]
         assert any(np.array_equal(found, each) for each in (original.T, original[::-1, ::-1].T))
     else:
-        _assert_equal(canvas_frames(source), [tuple(map(turned, planes)) for planes in decoded_planes(plain)])
+        _assert_equal(
+            canvas_frames(source), [tuple(turned(plane) for plane in planes) for planes in decoded_planes(plain)]
+        )
 
 
-def test_ten_bits_are_rounded_to_eight(clips: ClipMaker) -> None:
+def test_ten_bits_stay_ten_bits(clips: ClipMaker) -> None:
     source = clips.make("ten.mkv", *LOSSLESS, "-pix_fmt", "yuv420p10le", picture="mandelbrot", frames=3)
-    expected = [tuple(np.minimum((plane + 2) >> 2, 255) for plane in planes) for planes in decoded_planes(source)]
+    frames = canvas_frames(source)
+    assert {(frame.bit_depth, frame.y.dtype.name) for frame in frames} == {(10, "uint16")}
+    _assert_equal(frames, decoded_planes(source))
+
+
+def test_twelve_bits_are_rounded_to_ten(clips: ClipMaker) -> None:
+    source = clips.make("twelve.mkv", *LOSSLESS, "-pix_fmt", "yuv420p12le", picture="mandelbrot", frames=3)
+    expected = [tuple(np.minimum((plane + 2) >> 2, 1023) for plane in planes) for planes in decoded_planes(source)]
     _assert_equal(canvas_frames(source), expected)
+
+
+def test_an_odd_picture_of_ten_bits_is_extended_with_ten_bits(clips: ClipMaker) -> None:
+    source = clips.make("97x81_ten.mkv", *LOSSLESS, "-pix_fmt", "yuv420p10le", size="97x81", picture="mandelbrot")
+    frame, (y, u, v) = canvas_frames(source)[0], decoded_planes(source)[0]
+    _assert_equal([frame], [(_extended(y, 100, 84), _extended(u, 50, 42), _extended(v, 50, 42))])
 
 
 def test_chroma_of_4_2_2_is_averaged_over_rows(clips: ClipMaker) -> None:
     smooth = "format=yuv444p10le,boxblur=4,format=yuv422p10le"
     source = clips.make("422.mkv", *LOSSLESS, filters=smooth, picture="mandelbrot", frames=3)
     for frame, (y, u, v) in zip(canvas_frames(source), decoded_planes(source), strict=True):
-        assert np.array_equal(frame.y, (y + 2) >> 2)
+        assert np.array_equal(frame.y, y)
         for found, plane in ((frame.u, u), (frame.v, v)):
-            assert mean_squared_error(found, plane[0::2] / 8 + plane[1::2] / 8) < 0.5
+            assert mean_squared_error(found, plane[0::2] / 2 + plane[1::2] / 2) < 8
 
 
 def test_full_range_stays_full_range(clips: ClipMaker) -> None:
     source = clips.make("full.mp4", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuvj420p", picture="mandelbrot")
-    assert probe(source).colour.range == "full"
+    assert probe(source).facts.kept.colour.range == "full"
     _assert_equal(canvas_frames(source), decoded_planes(source))
 
 
 def test_grey_gets_neutral_chroma(clips: ClipMaker) -> None:
     source = clips.make("grey.mkv", *LOSSLESS, "-pix_fmt", "gray", picture="mandelbrot", frames=3)
-    assert probe(source).colour.range == "full"
+    assert probe(source).facts.kept.colour.range == "full"
     for frame, (y,) in zip(canvas_frames(source), decoded_planes(source), strict=True):
         assert np.array_equal(frame.y, y)
         assert np.all(frame.u == 128)
@@ -98,8 +115,8 @@ def test_rgb_survives_the_way_to_yuv_and_back(clips: ClipMaker) -> None:
     """In flat colour, so that chroma subsampling takes nothing away."""
     source = clips.make("rgb.mkv", "-c:v", "libx264rgb", "-qp", "0", picture="color=0x3080d0", frames=2)
     info = probe(source)
-    assert (info.colour.matrix, info.colour.range) == ("bt709", "limited")
-    rgb = yuv_to_rgb(canvas_frames(source)[0], info.colour)
+    assert (info.facts.kept.colour.matrix, info.facts.kept.colour.range) == ("bt709", "limited")
+    rgb = yuv_to_rgb(canvas_frames(source)[0], info.facts.kept.colour)
     assert np.abs(rgb.astype(int) - (0x30, 0x80, 0xD0)).max() <= 2
 
 
@@ -117,8 +134,8 @@ def test_an_old_matrix_is_converted(clips: ClipMaker) -> None:
     luma, blue, red = (y - 16) / 219, (cb - 128) / 224, (cr - 128) / 224
     r, b = luma + 2 * (1 - 0.212) * red, luma + 2 * (1 - 0.087) * blue
     g = (luma - 0.212 * r - 0.087 * b) / 0.701
-    found = yuv_to_rgb(canvas_frames(source)[0], info.colour)[10, 10]
-    assert info.colour.matrix == "bt709"
+    found = yuv_to_rgb(canvas_frames(source)[0], info.facts.kept.colour)[10, 10]
+    assert info.facts.kept.colour.matrix == "bt709"
     assert np.abs(found - 255 * np.array([r, g, b])).max() <= 2.5
 
 
@@ -127,7 +144,7 @@ def test_pixels_that_are_not_square_are_stretched(clips: ClipMaker) -> None:
         "wide.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", picture="mandelbrot", filters="setsar=4/3", frames=2
     )
     info = probe(source)
-    assert (info.display_width, info.display_height) == (128, 80)
+    assert (info.facts.display_width, info.facts.display_height) == (128, 80)
     frame = canvas_frames(source)[0]
     stretched = Image.fromarray(decoded_planes(source)[0][0]).resize((128, 80), Image.Resampling.BICUBIC)
     assert mean_squared_error(frame.y, np.asarray(stretched)) < 10
@@ -136,7 +153,7 @@ def test_pixels_that_are_not_square_are_stretched(clips: ClipMaker) -> None:
 def test_a_turned_picture_with_tall_pixels_keeps_its_proportions(clips: ClipMaker) -> None:
     tall = clips.make("tall.mp4", *EXACT_H264, filters="setsar=1/2", frames=2)
     info = probe(clips.remake("tall_turned.mp4", tall, before=("-display_rotation:v:0", "270")))
-    assert (info.display_width, info.display_height) == (160, 96)
+    assert (info.facts.display_width, info.facts.display_height) == (160, 96)
 
 
 def test_deinterlaced_frames_look_like_the_progressive_ones(clips: ClipMaker) -> None:
@@ -174,7 +191,7 @@ def test_hdr_greys_are_mapped_to_sdr_greys(clips: ClipMaker, nits: int, luma: tu
     grey = f"format=yuv420p10le,geq=lum={code}:cb=512:cr=512,{tags}"
     source = clips.make(f"{nits}_nits.mkv", *LOSSLESS, picture="color=black", filters=grey, frames=1)
     info = probe(source)
-    assert info.colour.model_dump() == {
+    assert info.picture(settings_of()).colour.model_dump() == {
         "matrix": "bt709",
         "range": "limited",
         "primaries": "bt709",
@@ -186,6 +203,12 @@ def test_hdr_greys_are_mapped_to_sdr_greys(clips: ClipMaker, nits: int, luma: tu
     assert np.abs(frame.v.astype(int) - 128).max() <= 1
 
 
+def test_hdr_that_is_kept_arrives_untouched(clips: ClipMaker) -> None:
+    tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc:range=tv"
+    source = clips.make("pq.mkv", *LOSSLESS, picture="mandelbrot", filters=f"format=yuv420p10le,{tags}", frames=2)
+    _assert_equal(canvas_frames(source, base_stream={"codec": "hevc"}), decoded_planes(source))
+
+
 def test_frames_carry_the_source_s_times(clips: ClipMaker) -> None:
     info = probe(clips.plain)
     assert [frame.time for frame in canvas_frames(clips.plain)] == list(info.frame_times())
@@ -194,16 +217,17 @@ def test_frames_carry_the_source_s_times(clips: ClipMaker) -> None:
 @pytest.mark.parametrize("claimed", [11, 13])
 def test_another_number_of_frames_is_an_error(clips: ClipMaker, claimed: int) -> None:
     info = probe(clips.plain)
-    wrong = info.model_copy(update={"source": info.source.model_copy(update={"frame_count": claimed})})
+    source = info.source.model_copy(update={"frame_count": claimed})
+    wrong = replace(info, facts=info.facts.model_copy(update={"source": source}))
     with pytest.raises(FrameMismatchError, match=f"{claimed} frames at first and to 12 now"):
-        list(read_source_frames(clips.plain, wrong, wrong.picture(2)))
+        list(read_source_frames(clips.plain, wrong, wrong.picture(settings_of()), program=FFmpeg()))
 
 
 def test_leaving_early_ends_the_decoder(clips: ClipMaker) -> None:
     source = clips.make("many.mp4", *H264, frames=500)
     info = probe(source)
     before = psutil.Process().children()
-    frames = read_source_frames(source, info, info.picture(2))
+    frames = read_source_frames(source, info, info.picture(settings_of()), program=FFmpeg())
     assert len(list(islice(frames, 3))) == 3
     frames.close()  # type: ignore[attr-defined]
     assert psutil.Process().children() == before
@@ -214,7 +238,7 @@ def test_a_source_replaced_by_a_larger_picture_is_not_decoded(clips: ClipMaker) 
     info = probe(clips.plain)
     bomb = clips.make("bomb.mp4", *H264, size="2048x2048", picture="color=black", frames=2)
     with pytest.raises(FFmpegFailedError, match="exceeds specified max pixel count"):
-        list(read_source_frames(bomb, info, info.picture(2)))
+        list(read_source_frames(bomb, info, info.picture(settings_of()), program=FFmpeg()))
 
 
 def _assert_equal(frames: list[YuvFrame], expected: list[tuple[Samples, ...]]) -> None:

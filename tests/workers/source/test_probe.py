@@ -5,13 +5,15 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stdo.bundle.manifest import Colour, Rational
 from stdo.service.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
-from tests.workers.sources import codes, probe
+from tests.workers.sources import codes, probe, settings_of, silent
 from workers.errors import RefusedSourceError, VideoTooLargeError
+from workers.ffmpeg.program import FFmpeg
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 
 ASSUMED = "colour_assumed"
@@ -24,28 +26,39 @@ def test_a_plain_file_is_what_it_is(clips: ClipMaker) -> None:
     source = info.source
     assert (source.container, source.video_codec, source.pixel_format) == ("mp4", "h264", "yuv420p")
     assert (source.coded_width, source.coded_height, source.rotation_degrees) == (96, 80, 0)
-    assert (info.display_width, info.display_height) == (96, 80)
+    assert (info.facts.display_width, info.facts.display_height) == (96, 80)
     assert source.frame_count == 12
     assert source.average_frame_rate == Rational(numerator=25, denominator=1)
     assert source.duration_seconds == pytest.approx(0.48)
     assert not source.variable_frame_rate
     assert source.audio_codec == "aac"
     assert source.input_normalisations == ()
-    assert info.colour == Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709")
+    assert info.facts.kept.colour == Colour(matrix="bt709", range="limited", primaries="bt709", transfer="bt709")
     assert source.sha256 == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert source.byte_count == clip.stat().st_size
     assert list(info.frame_times()) == [Fraction(n, 25) for n in range(12)]
 
 
-def test_it_survives_json(clips: ClipMaker) -> None:
+def test_it_is_read_as_it_was_saved(clips: ClipMaker, tmp_path: Path) -> None:
     info = probe(clips.with_sound)
-    assert SourceInfo.model_validate_json(info.model_dump_json()) == info
+    info.save(tmp_path)
+    read = SourceInfo.load(tmp_path)
+    assert read.facts == info.facts
+    assert read.frame_ticks.dtype == np.int64
+    assert np.array_equal(read.frame_ticks, info.frame_ticks)
+    assert np.array_equal(read.scene_changes, info.scene_changes)
+    assert {path.name for path in tmp_path.iterdir()} == {"source_info.json", "frame_times.npz"}
+
+
+def test_a_known_hash_is_taken_over(clips: ClipMaker) -> None:
+    info = probe_source(clips.plain, limits=SourceLimits(), report=silent, program=FFmpeg(), sha256="ab" * 32)
+    assert info.source.sha256 == "ab" * 32
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_picture_of_an_odd_size(clips: ClipMaker, scale: int) -> None:
     source = clips.make("97x81.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size="97x81", picture="mandelbrot", frames=3)
-    picture = probe(source).picture(scale)
+    picture = probe(source).picture(settings_of(scale=scale))
     assert (picture.display_width, picture.display_height) == (97, 81)
     assert (picture.base_width, picture.base_height) == {2: (50, 42), 3: (34, 28), 4: (26, 22)}[scale]
 
@@ -53,14 +66,14 @@ def test_the_picture_of_an_odd_size(clips: ClipMaker, scale: int) -> None:
 FORMATS: dict[str, tuple[tuple[str, ...], str, str, str | None, set[str]]] = {
     # name: encoding, codec, pixel format, audio codec, what is normalised
     "ten_422.mp4": (("-c:v", "libx264", "-pix_fmt", "yuv422p10le", "-c:a", "aac"), "h264", "yuv422p10le", "aac",
-                    {"bit_depth_reduced", "chroma_converted", ASSUMED}),
+                    {"chroma_converted", ASSUMED}),
     "ten_hevc.mp4": (("-c:v", "libx265", "-x265-params", "log-level=error", "-pix_fmt", "yuv420p10le", "-an"), "hevc",
-                     "yuv420p10le", None, {"bit_depth_reduced", ASSUMED}),
+                     "yuv420p10le", None, {ASSUMED}),
     "av1.mkv": (("-c:v", "libsvtav1", "-svtav1-params", "film-grain=5", "-an"), "av1", "yuv420p", None, {ASSUMED}),
     "vp9.webm": (("-c:v", "libvpx-vp9", "-c:a", "libopus"), "vp9", "yuv420p", "opus", {"audio_converted", ASSUMED}),
     "vp8.webm": (("-c:v", "libvpx", "-c:a", "libvorbis"), "vp8", "yuv420p", "vorbis", {"audio_converted"}),
     "prores.mov": (("-c:v", "prores_ks", "-c:a", "pcm_s24le"), "prores", "yuv422p10le", "pcm_s24le",
-                   {"bit_depth_reduced", "chroma_converted", "audio_converted", ASSUMED}),
+                   {"chroma_converted", "audio_converted", ASSUMED}),
     "alpha.mov": (("-c:v", "prores_ks", "-pix_fmt", "yuva444p10le", "-an"), "prores", "yuva444p12le", None,
                   {"bit_depth_reduced", "chroma_converted", "alpha_dropped", ASSUMED}),
     "mjpeg.avi": (("-c:v", "mjpeg", "-pix_fmt", "yuvj422p", "-c:a", "pcm_s16le"), "mjpeg", "yuvj422p", "pcm_s16le",
@@ -73,7 +86,7 @@ FORMATS: dict[str, tuple[tuple[str, ...], str, str, str | None, set[str]]] = {
                   {"audio_converted", "start_time_removed", ASSUMED}),
     "rgb.mp4": (("-c:v", "libx264rgb", "-an"), "h264", "gbrp", None, {"rgb_converted"}),
     "grey.mkv": (("-c:v", "ffv1", "-pix_fmt", "gray10le", "-an"), "ffv1", "gray10le", None,
-                 {"bit_depth_reduced", "chroma_converted", ASSUMED}),
+                 {"chroma_converted", ASSUMED}),
     "fragmented.mp4": ((*H264, "-movflags", "frag_keyframe+empty_moov", "-an"), "h264", "yuv420p", None, {ASSUMED}),
 }  # fmt: skip
 
@@ -92,15 +105,16 @@ def test_many_formats_are_read(clips: ClipMaker, name: str) -> None:
 def test_untagged_colour_depends_on_the_size(clips: ClipMaker) -> None:
     small = clips.make("sd.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size="720x576", frames=1)
     large = clips.make("hd.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", size="1280x544", frames=1)
-    assert (probe(small).colour.matrix, probe(large).colour.matrix) == ("bt601", "bt709")
+    assert (probe(small).facts.kept.colour.matrix, probe(large).facts.kept.colour.matrix) == ("bt601", "bt709")
     assert ASSUMED in codes(probe(small)) & codes(probe(large))
 
 
 def test_tagged_colour_is_kept(clips: ClipMaker) -> None:
     tags = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=bt2020-10:range=tv"
     wide = probe(clips.make("bt2020.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p10le", filters=tags))
-    assert wide.colour == Colour(matrix="bt2020", range="limited", primaries="bt2020", transfer="bt2020-10")
-    assert codes(wide) == {"bit_depth_reduced"}
+    assert wide.facts.kept.colour == Colour(matrix="bt2020", range="limited", primaries="bt2020", transfer="bt2020-10")
+    assert codes(wide) == set()
+    assert wide.picture(settings_of()).bit_depth == 10
 
 
 @pytest.mark.parametrize(
@@ -110,13 +124,13 @@ def test_phones_turn_their_video(clips: ClipMaker, turned: str, rotation: int, s
     info = probe(clips.remake(f"turned{turned}.mp4", clips.plain, before=("-display_rotation:v:0", turned)))
     assert info.source.rotation_degrees == rotation
     assert (info.source.coded_width, info.source.coded_height) == (96, 80)
-    assert (info.display_width, info.display_height) == size
+    assert (info.facts.display_width, info.facts.display_height) == size
     assert "rotation_applied" in codes(info)
 
 
 def test_a_slight_turn_is_ignored_and_said(clips: ClipMaker) -> None:
     info = probe(clips.remake("slanted.mp4", clips.plain, before=("-display_rotation:v:0", "30")))
-    assert (info.source.rotation_degrees, info.display_width) == (0, 96)
+    assert (info.source.rotation_degrees, info.facts.display_width) == (0, 96)
     assert "rotation_ignored" in codes(info)
 
 
@@ -198,7 +212,7 @@ def test_interlaced_frames_are_counted_and_deinterlaced(clips: ClipMaker) -> Non
     info = probe(clips.make("fields.mp4", *encoding, filters="interlace", rate="50"))
     assert "deinterlaced" in codes(info)
     assert info.source.frame_count == 12
-    assert [each.name for each in info.filters].count("bwdif") == 1
+    assert [each.name for each in info.facts.kept.filters].count("bwdif") == 1
 
 
 def test_only_one_picture_and_one_sound_track_are_kept(clips: ClipMaker, tmp_path: Path) -> None:
@@ -208,13 +222,13 @@ def test_only_one_picture_and_one_sound_track_are_kept(clips: ClipMaker, tmp_pat
         *both, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "default", "-disposition:v:0", "0", many
     )
     info = probe(many)
-    assert info.video_stream_index == 2
+    assert info.facts.video_stream_index == 2
     assert "streams_dropped" in codes(info)
 
 
 def test_sound_that_can_t_be_read_is_left_out(clips: ClipMaker) -> None:
     info = probe(clips.make("wma.mkv", *H264, "-c:a", "wmav2", sound=True))
-    assert (info.audio_stream_index, info.source.audio_codec) == (None, None)
+    assert (info.facts.audio_stream_index, info.source.audio_codec) == (None, None)
     assert "streams_dropped" in codes(info)
 
 
@@ -228,7 +242,7 @@ def test_a_single_frame_is_a_video(clips: ClipMaker) -> None:
 def test_progress_goes_up_to_the_number_of_frames(clips: ClipMaker) -> None:
     reports: list[tuple[Stage, int, int, ProgressUnit]] = []
     clip = clips.make("sixty.mp4", *H264, frames=60)
-    probe_source(clip, limits=SourceLimits(), report=lambda *report: reports.append(report))
+    probe_source(clip, limits=SourceLimits(), report=lambda *report: reports.append(report), program=FFmpeg())
     assert reports == [("probe", 25, 60, "frames"), ("probe", 50, 60, "frames"), ("probe", 60, 60, "frames")]
 
 
@@ -351,3 +365,43 @@ def test_a_picture_that_grows_beyond_its_header_is_not_decoded(clips: ClipMaker,
     with pytest.raises(RefusedSourceError) as caught:
         probe(tmp_path / "grows.ts")
     assert caught.value.type in ("changing_picture", "corrupt_video")
+
+
+PQ = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc:range=tv"
+HLG = "setparams=color_trc=arib-std-b67:color_primaries=bt2020:colorspace=bt2020nc:range=tv"
+
+HDR_CHOICES: dict[str, tuple[str | None, dict[str, object], bool]] = {
+    # name: hdr, base_stream, whether HDR is kept
+    "hevc by itself": (None, {"codec": "hevc"}, True),
+    "av1 by itself": (None, {"codec": "av1"}, True),
+    "vvc by itself": (None, {"codec": "vvc"}, True),
+    "h264 by itself": (None, {"codec": "h264"}, False),
+    "hevc with eight bits": (None, {"codec": "hevc", "bit_depth": 8}, False),
+    "hevc, asked to": ("keep", {"codec": "hevc"}, True),
+    "hevc, asked not to": ("tone_map", {"codec": "hevc"}, False),
+}
+
+
+@pytest.mark.parametrize("tags", [PQ, HLG])
+@pytest.mark.parametrize("name", list(HDR_CHOICES))
+def test_hdr_is_kept_where_codec_and_depth_carry_it(clips: ClipMaker, name: str, tags: str) -> None:
+    hdr, base_stream, kept = HDR_CHOICES[name]
+    info = probe(clips.make("hdr.mkv", *LOSSLESS, filters=f"format=yuv420p10le,{tags}", frames=2))
+    picture = info.picture(settings_of(hdr=hdr, base_stream=base_stream))
+    assert info.is_hdr
+    assert (picture.bit_depth, picture.colour.matrix) == ((10, "bt2020") if kept else (8, "bt709"))
+    noted = {note.code for note in info.source_of(picture).input_normalisations}
+    assert ("hdr_kept" in noted, "hdr_tone_mapped" in noted) == (kept, not kept)
+
+
+def test_hdr_with_eight_bits_is_tone_mapped_unless_the_base_stream_gets_ten(clips: ClipMaker) -> None:
+    info = probe(clips.make("hdr8.mkv", *LOSSLESS, filters=f"format=yuv420p,{PQ}", frames=2))
+    assert info.picture(settings_of(base_stream={"codec": "hevc"})).colour.matrix == "bt709"
+    assert info.picture(settings_of(base_stream={"codec": "av1"})).colour.matrix == "bt2020"
+
+
+def test_the_choice_of_hdr_says_nothing_about_sdr(clips: ClipMaker) -> None:
+    info = probe(clips.plain)
+    pictures = [info.picture(settings_of(hdr=hdr, base_stream={"codec": "hevc"})) for hdr in (None, "keep", "tone_map")]
+    assert not info.is_hdr
+    assert pictures[0] == pictures[1] == pictures[2]
