@@ -40,10 +40,11 @@ class PlainFormatter(logging.Formatter):
 
 
 def configure_logging(*, as_json: bool) -> None:
-    """Send all log lines of this process to stderr."""
+    """Send all log lines of this process to stderr, Python's warnings among them."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else PlainFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     # botocore and its kind tell every request, addresses and all, below WARNING.
     for name in ("boto3", "botocore", "urllib3", "s3transfer", "httpx", "celery", "kombu", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -70,7 +70,7 @@ def test_a_probe_leaves_what_it_found_and_says_how_far_it_is(tmp_path: Path, wor
     last = json.loads(ended.stdout.splitlines()[-1])
     assert last == {"progress": {"stage": "probe", "done": 10, "total": 10, "unit": "frames"}}
     info = SourceInfo.load(work)
-    assert (info.source.frame_count, info.display_width, info.display_height) == (10, 96, 80)
+    assert (info.source.frame_count, info.source.coded_width, info.source.coded_height) == (10, 96, 80)
 
 
 def test_what_is_wrong_with_the_video_is_said_in_a_line(tmp_path: Path, work: Path) -> None:
