@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,6 @@ def same(a: TrainedNetwork, b: TrainedNetwork) -> bool:
     if a.rounded is not None and b.rounded is not None:
         decoded.append((a.rounded.decoded(), b.rounded.decoded()))
     return all(torch.equal(left[name], right[name]) for left, right in decoded for name in left)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """So small networks are trained on one thread soonest."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
