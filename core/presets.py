@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stdo.bundle.codecs import CODECS, BitDepth, CodecName
 from stdo.bundle.manifest import Scale
@@ -45,13 +45,20 @@ SETTINGS_OF_ONE_SHARING: Mapping[str, SharingName] = {
 LOSSLESS_CODECS: tuple[CodecName, ...] = ("h264", "hevc")
 
 
+def _no_boolean(value: object) -> object:
+    # pydantic takes `true` for 1 where the values are listed.
+    if isinstance(value, bool):
+        raise ValueError("a boolean is no number")
+    return value
+
+
 class _Settings(BaseModel):
     # Strict: `true` is no number of steps, and neither is "4000".
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class BaseStreamSettings(_Settings):
-    """The low-resolution stream."""
+    """The video that is sent."""
 
     codec: CodecName = Field(default="h264", description="h264 plays everywhere; vvc needs an app with a decoder.")
     bit_depth: BitDepth | None = Field(
@@ -68,7 +75,7 @@ class BaseStreamSettings(_Settings):
         "Default 20, 22, 28 and 28 where no bitrate is given.",
     )
     bitrate_kbps: Annotated[int, Field(ge=16, le=200_000)] | None = Field(
-        default=None, description="Average bitrate of the low-resolution video in kbit/s, instead of `crf`."
+        default=None, description="Average bitrate of the base stream's video in kbit/s, instead of `crf`."
     )
     speed: Literal["fast", "medium", "slow"] = Field(default="medium", description="Effort of the video encoder.")
     segment_seconds: Annotated[float, Field(ge=0.5, le=30)] = Field(
@@ -96,10 +103,10 @@ class BaseStreamSettings(_Settings):
 
 
 class PatchSettings(_Settings):
-    """The patch grid, in low-resolution pixels (paper section 4.1: 48x54 at x2 and x4)."""
+    """The patch grid, in pixels of the base frame (paper section 4.1: 48x54 at x2 and x4)."""
 
-    width: Annotated[int, Field(ge=8, le=512)] = Field(default=48, description="Low-resolution pixels.")
-    height: Annotated[int, Field(ge=8, le=512)] = Field(default=54, description="Low-resolution pixels.")
+    width: Annotated[int, Field(ge=8, le=512)] = Field(default=48, description="Pixels of the base frame.")
+    height: Annotated[int, Field(ge=8, le=512)] = Field(default=54, description="Pixels of the base frame.")
     halo: Annotated[int, Field(ge=0, le=16)] = Field(
         default=4,
         description="Real neighbouring pixels around a patch that its network sees. 0 is the paper's setting.",
@@ -196,7 +203,7 @@ class EncodingSettings(_Settings):
         description="stdo: one network per PSNR group; jstdo: one joint network; nas: one per stretch of time; "
         "awdnn: one for all.",
     )
-    scale: Scale = Field(
+    scale: Annotated[Scale, BeforeValidator(_no_boolean)] = Field(
         default=2, description="How much smaller the base stream is. At 1 the networks clean the full-size picture."
     )
     hdr: Literal["keep", "tone_map"] | None = Field(
@@ -294,7 +301,7 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset(
         name="paper",
-        summary="The paper's setting: lossless low resolution, no halo, full WDSR from scratch, fp32. Large bundles.",
+        summary="The paper's setting: lossless base stream, no halo, full WDSR from scratch, fp32. Large bundles.",
         settings=EncodingSettings(
             general_network="wdsr-small",
             base_stream=BaseStreamSettings(lossless=True),

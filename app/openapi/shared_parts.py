@@ -1,4 +1,4 @@
-"""What several routes document alike: errors, and the multipart forms, whose bodies `app.uploads.receive` reads."""
+"""What several routes document alike: errors, files, and the forms that `app.uploads.receive` reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from app.http import problems
 from app.http.problems import ProblemError, invalid_field
-from app.openapi.documentation import ENCODING_SETTINGS_SCHEMA, document
+from app.openapi.documentation import ENCODING_SETTINGS_SCHEMA, NOT_MODIFIED, answer, document
 from app.openapi.examples import JOB_ID, VIDEO_ID
 from app.uploads.job_requests import JobRequest
 from core.errors import (
@@ -58,6 +58,23 @@ _FILE = {
     "minLength": 1,
     "description": "The video: MP4, MOV, Matroska or WebM. Streamed to storage.",
 }
+
+
+def file_responses(*content_types: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that serves a file may answer."""
+    headers = ("ETag", "Cache-Control")
+    binary = {"schema": {"type": "string", "format": "binary"}, "example": "its bytes"}
+    content: dict[str, Any] = dict.fromkeys(content_types, binary)
+    part = answer("The part that `Range` names.", headers=("Content-Range", *headers))
+    return {
+        200: {
+            **answer("The file. `ETag` is its SHA-256.", headers=headers),
+            "content": {kind: {"schema": {"type": "object"}} if "json" in kind else binary for kind in content_types},
+        },
+        206: {**part, "content": content},
+        304: dict(NOT_MODIFIED),
+        **document(ProblemError(problems.RANGE_NOT_SATISFIABLE, "The file has 310000 bytes.")),
+    }
 
 
 def _form(fields: Mapping[str, Any], *, example: Mapping[str, Any], **encoding: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.dependencies import CallerDep, JobId, ServicesDep, SnapshotDep
-from app.http.problems import RANGE_NOT_SATISFIABLE, ProblemError
 from app.http.representations import (
     FOR_EVERYONE_FOREVER,
     FOR_ITS_OWNER_FOREVER,
@@ -16,9 +15,9 @@ from app.http.representations import (
     is_not_modified,
     not_modified,
 )
-from app.openapi.documentation import NOT_MODIFIED, answer, describe_headers, document
+from app.openapi.documentation import answer, document
 from app.openapi.examples import JOB_ID
-from app.openapi.shared_parts import COMMON_PROBLEMS, JOB_NOT_FOUND
+from app.openapi.shared_parts import COMMON_PROBLEMS, JOB_NOT_FOUND, file_responses
 from app.services import Services
 from core.errors import BundleFileNotFoundError, BundleNotReadyError
 from core.jobs import bundles
@@ -27,27 +26,17 @@ from core.storage.stored_objects import content_type_of
 from stdo.bundle.manifest import Manifest
 from stdo.bundle.manifest_reader import MANIFEST_NAME
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 CONTENT_TYPES = ("video/mp4", "application/vnd.apple.mpegurl", "application/octet-stream", "application/json")
-FILE_HEADERS = ("ETag", "Cache-Control")
+NAMES_OTHERS = ".m3u8"
+"""Suffix of files that name other files relative to their own address, which must therefore be ours."""
 
 router = APIRouter(
     prefix="/jobs",
     tags=["bundles"],
     responses={
         **COMMON_PROBLEMS,
-        206: {
-            "description": "The part that `Range` names.",
-            "headers": describe_headers("Content-Range", *FILE_HEADERS),
-            "content": {kind: {**BINARY, "example": "some of its bytes"} for kind in CONTENT_TYPES},
-        },
-        304: dict(NOT_MODIFIED),
-        **document(
-            JOB_NOT_FOUND,
-            BundleFileNotFoundError("networks/9.onnx"),
-            BundleNotReadyError(JOB_ID, "training"),
-            ProblemError(RANGE_NOT_SATISFIABLE, "The file has 310000 bytes."),
-        ),
+        **file_responses(*CONTENT_TYPES),
+        **document(JOB_NOT_FOUND, BundleFileNotFoundError("networks/9.onnx"), BundleNotReadyError(JOB_ID, "training")),
     },
 )
 
@@ -57,7 +46,7 @@ router = APIRouter(
     summary="Get the manifest of a job's bundle",
     operation_id="get_manifest",
     response_class=Response,
-    responses={200: {**answer("The manifest. `ETag` is its SHA-256.", headers=FILE_HEADERS), "model": Manifest}},
+    responses={200: {**file_responses()[200], "content": {}, "model": Manifest}},
 )
 def get_manifest(
     job_id: JobId, caller: CallerDep, session: SnapshotDep, services: ServicesDep, request: Request
@@ -73,14 +62,10 @@ def get_manifest(
     operation_id="get_bundle_file",
     response_class=Response,
     responses={
-        200: {
-            **answer("The file. `ETag` is its SHA-256.", headers=FILE_HEADERS),
-            "content": dict.fromkeys(CONTENT_TYPES, BINARY),
-        },
-        307: {
-            "description": "The file lies at `Location` for some minutes. Only where the store is S3.",
-            "headers": describe_headers("Location", "Cache-Control"),
-        },
+        307: answer(
+            "The file lies at `Location` for some minutes. Only where the store is S3.",
+            headers=("Location", "Cache-Control"),
+        )
     },
 )
 def get_bundle_file(
@@ -109,6 +94,8 @@ def _known_or_empty(file: BundleFile, services: Services, request: Request) -> R
 
 def _redirect(file: BundleFile, services: Services) -> Response | None:
     """The way to a store that serves the file itself. A signed address is for GET alone."""
+    if file.key.endswith(NAMES_OTHERS):
+        return None
     seconds = services.settings.presigned_url_seconds
     url = services.store.presigned_url(file.key, expires_seconds=seconds)
     if url is None:
@@ -118,7 +105,7 @@ def _redirect(file: BundleFile, services: Services) -> Response | None:
 
 
 def _send(file: BundleFile, services: Services) -> Response:
-    """The file from a store in a folder; from a bucket the manifest alone, which is small, and always whole."""
+    """The file from a store in a folder; from a bucket manifest and playlist alone, which are small, always whole."""
     headers, media_type = _headers(file, services), content_type_of(file.key)
     path = services.store.local_path(file.key)
     if path is None:

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.http.problems import NETWORK_NOT_FOUND, RANGE_NOT_SATISFIABLE, ProblemError
+from app.http.problems import NETWORK_NOT_FOUND, ProblemError
 from app.http.representations import FOR_EVERYONE_FOREVER, RangedFile, is_not_modified, not_modified
-from app.openapi.documentation import NOT_MODIFIED, answer, describe_headers, document
+from app.openapi.documentation import NOT_MODIFIED, answer, document
 from app.openapi.examples import SHA256
-from app.openapi.shared_parts import OPEN_PROBLEMS
+from app.openapi.shared_parts import OPEN_PROBLEMS, file_responses
 from stdo.bundle.fields import Sha256
 from stdo.bundle.manifest import Channels, Scale
 from stdo.bundle.schema import SCHEMA_PATH
@@ -22,8 +22,6 @@ from stdo.service.resources import Page
 
 SCHEMA_LIFETIME = "public, max-age=3600"
 """A later version of the service may have a later one."""
-FILE_HEADERS = ("ETag", "Cache-Control")
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 router = APIRouter(responses=OPEN_PROBLEMS)
 
@@ -70,20 +68,8 @@ def list_networks() -> Page[GeneralNetworkFile]:
     operation_id="get_network",
     response_class=Response,
     responses={
-        200: {
-            **answer("The ONNX file. `ETag` is its SHA-256.", headers=FILE_HEADERS),
-            "content": {"application/octet-stream": BINARY},
-        },
-        206: {
-            "description": "The part that `Range` names.",
-            "headers": describe_headers("Content-Range", *FILE_HEADERS),
-            "content": {"application/octet-stream": BINARY},
-        },
-        304: dict(NOT_MODIFIED),
-        **document(
-            ProblemError(NETWORK_NOT_FOUND, "There is no general network with this hash."),
-            ProblemError(RANGE_NOT_SATISFIABLE, "The file has 41000 bytes."),
-        ),
+        **file_responses("application/octet-stream"),
+        **document(ProblemError(NETWORK_NOT_FOUND, "There is no general network with this hash.")),
     },
 )
 def get_network(
@@ -108,7 +94,7 @@ def get_network(
     response_class=Response,
     responses={
         200: {
-            **answer("The schema.", headers=FILE_HEADERS),
+            **answer("The schema.", headers=("ETag", "Cache-Control")),
             "content": {"application/schema+json": {"schema": {"type": "object"}}},
         },
         304: dict(NOT_MODIFIED),

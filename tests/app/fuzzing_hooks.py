@@ -9,6 +9,7 @@ from typing import Any
 
 import schemathesis
 
+UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 KNOWN: dict[str, str] = json.loads(os.environ["KNOWN_PATH_PARAMETERS"])
 
 
@@ -18,6 +19,12 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
     if path_parameters is None:
         return None
     return {name: KNOWN[name] if is_odd(value) else value for name, value in path_parameters.items()}
+
+
+@schemathesis.hook
+def filter_case(context: Any, case: Any) -> bool:
+    """HTTP has it that unknown headers are ignored, so one more makes no request wrong."""
+    return UNKNOWN_HEADER not in case.headers
 
 
 def is_odd(value: object) -> bool:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from app.serve.child_processes import PROJECT_FOLDER
+from stdo.decoder.general import GENERAL
 from tests.app.live import LiveApi
 from tests.app.published import publish
 
@@ -33,7 +34,8 @@ CHECKS = (
 def test_requests_made_up_by_a_machine(api: LiveApi, tmp_path: Path) -> None:
     # A job that has ended, whose stream of events ends too.
     published = publish(api, tmp_path)
-    known = {"job_id": published.job_id, "video_id": api.upload()["id"], "path": "manifest.json"}
+    known = {"job_id": published.job_id, "video_id": api.upload()["id"], "path": "base.mp4"}
+    known["sha256"] = next(iter(GENERAL))
     command = [
         *(str(Path(sys.executable).with_name("st")), "run", f"{api.url}/openapi.json", "--no-color"),
         # A stream of events ends with its job, and nothing works on the jobs that are made up here.

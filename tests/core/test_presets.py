@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from core.presets import METHODS, PRESETS, Preset, UnknownPresetError, find_preset, resolve_settings
+from core.presets import METHODS, PRESETS, EncodingSettings, Preset, UnknownPresetError, find_preset, resolve_settings
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
@@ -37,6 +37,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         ({"unknown": 1}, "unknown"),
         ({"training": {"step": 1}}, "training.step"),
         ({"scale": 5}, "scale"),
+        ({"scale": True}, "a boolean is no number"),
         ({"base_stream": {"crf": 20, "bitrate_kbps": 500}}, "crf or bitrate_kbps, not both"),
         ({"base_stream": {"lossless": True, "crf": 10}}, "neither crf nor bitrate_kbps"),
         ({"base_stream": {"lossless": True, "codec": "av1"}}, "no lossless mode here: choose h264 or hevc"),
@@ -57,6 +58,16 @@ def test_what_can_not_be_is_refused_with_its_reason(overrides: dict[str, Any], m
         resolve_settings("fast", overrides)
     places = [".".join(map(str, error["loc"])) for error in caught.value.errors()]
     assert message in " ".join([*places, *(error["msg"] for error in caught.value.errors())])
+
+
+def test_where_nothing_is_grouped_there_is_one_group() -> None:
+    settings = resolve_settings("balanced", {"method": "awdnn"})
+    assert settings.groups.count == 1
+    # As they are kept with the job, and read again.
+    assert EncodingSettings.model_validate(settings.model_dump(mode="json")) == settings
+    assert resolve_settings("fast", {"method": "awdnn", "groups": {"count": 1}}).groups.count == 1
+    with pytest.raises(ValidationError, match=r"awdnn has one group: leave groups\.count out"):
+        resolve_settings("fast", {"method": "awdnn", "groups": {"count": 4}})
 
 
 def test_an_unknown_preset_is_named() -> None:

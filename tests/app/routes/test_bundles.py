@@ -80,6 +80,12 @@ class TestWholeFiles:
             response = publish(locked, tmp_path).get("base.mp4")
         assert (response.content, response.headers["cache-control"]) == (BASE_STREAM, f"private, {FOREVER}")
 
+    def test_the_playlist_comes_from_the_api_too(self, published: Published) -> None:
+        # It names base.mp4 relative to its own address.
+        response = published.get("base.m3u8")
+        assert (response.status_code, response.content) == (200, b"#EXTM3U")
+        assert response.headers["content-type"] == "application/vnd.apple.mpegurl"
+
     def test_head(self, published: Published) -> None:
         response = published.get("base.mp4", "HEAD")
         assert (response.status_code, response.content) == (200, b"")
