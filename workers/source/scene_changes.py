@@ -21,7 +21,7 @@ _LEAST_DIFFERENCE = 6.0
 _LEAST_RATIO = 3.0
 """How far a cut stands out from its neighbours."""
 _LEAST_LASTING_SHARE = 0.5
-"""What is left of the difference a frame later. After a flash the picture is as it was before."""
+"""What is left of the difference across one frame more, on either side. Around a flash the picture stays as it was."""
 
 
 @dataclass(kw_only=True)
@@ -61,8 +61,9 @@ def _is_change(frame: int, to_previous: Differences, to_last_but_one: Difference
         [to_previous[max(1, frame - _NEIGHBOURS) : frame], to_previous[frame + 1 : frame + 1 + _NEIGHBOURS]]
     )
     usual = float(np.median(around)) if around.size else 0.0
-    lasting = float(to_last_but_one[frame + 1]) if frame + 1 < len(to_last_but_one) else float("inf")
     difference = float(to_previous[frame])
+    # A flash is no cut where it comes (the next frame is like the last one), nor where it goes (this one is).
+    lasting = min((float(each) for each in to_last_but_one[max(2, frame) : frame + 2]), default=difference)
     return difference >= _LEAST_RATIO * usual and lasting >= _LEAST_LASTING_SHARE * difference
 
 

@@ -49,7 +49,7 @@ def plan_even_segments(ticks: Ticks, *, tick_seconds: Fraction, segment_seconds:
     ideal = -(-frame_count // segment_count)
     # One frame a segment always fits, so that the search ends.
     nearest_first = (length for off in range(frame_count) for length in (ideal + off, ideal - off))
-    length = next(each for each in nearest_first if 1 <= each and 2 * _last_length(frame_count, each) >= each)
+    length = next(each for each in nearest_first if each >= 1 and 2 * _last_length(frame_count, each) >= each)
     return tuple(range(0, frame_count, length))
 
 

@@ -29,7 +29,6 @@ def test_regular_times_are_kept() -> None:
     found = timeline([0, 40, 80, 120])
     assert found.repair == "none"
     assert list(found.ticks) == [0, 40, 80, 120]
-    assert found.steps() == [(40, 3)]
     assert not found.variable_frame_rate
     assert found.average_frame_rate == 25
     assert found.duration_seconds == Fraction(16, 100)
@@ -40,7 +39,6 @@ def test_rounding_to_milliseconds_is_not_a_variable_rate() -> None:
     found = timeline([round(n * 1000 / rate) for n in range(100)], declared_rates=(rate,))
     assert not found.variable_frame_rate
     assert found.average_frame_rate == rate
-    assert len(found.steps()) > 10
 
 
 @pytest.mark.parametrize(
@@ -63,12 +61,10 @@ def test_an_uneven_rate_is_variable_and_averaged() -> None:
     assert found.variable_frame_rate
     assert found.average_frame_rate == Fraction(4000, 240)
     assert found.duration_seconds == Fraction(300, 1000)
-    assert found.steps() == [(40, 2), (120, 1), (40, 1)]
 
 
 def test_a_single_frame_lasts_as_long_as_its_rate_says() -> None:
     assert timeline([7]).duration_seconds == Fraction(1, 25)
-    assert timeline([7]).steps() == []
     assert timeline([7], declared_rates=(), last_frame_ticks=100).duration_seconds == Fraction(1, 10)
 
 
@@ -109,11 +105,3 @@ def test_a_pause_is_a_splice_in_a_broadcast_only() -> None:
     ticks = [0, 40, 20_000, 20_040]
     assert timeline(ticks).repair == "none"
     assert timeline(ticks, may_be_spliced=True).repair == "rebuilt"
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_steps_add_up_to_the_times(seed: int) -> None:
-    ticks = np.cumsum(np.random.default_rng(seed).integers(1, 4, 50)).tolist()
-    found = timeline(ticks, tick="1/100")
-    assert ticks[0] + sum(step * count for step, count in found.steps()) == ticks[-1]
-    assert sum(count for _, count in found.steps()) == 49
