@@ -14,6 +14,7 @@ from demo.errors import DemoError
 from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Manifest
 from stdo.decoder.frames import Plane, YuvFrame, sample_type
+from workers.ffmpeg.program import FFmpeg
 from workers.source.frames import read_source_frames
 from workers.source.probe import SourceLimits, probe_source
 
@@ -67,6 +68,7 @@ def _samples(picture: av.VideoFrame, number: int, bit_depth: BitDepth) -> Plane:
 def _normalised(video: Path, manifest: Manifest) -> Iterator[YuvFrame]:
     picture = manifest.picture
     limits = SourceLimits.model_validate(load_settings(), from_attributes=True)
-    info = probe_source(video, limits=limits, report=lambda *_: None)
-    for frame in read_source_frames(video, info, picture):
+    ffmpeg = FFmpeg()
+    info = probe_source(video, limits=limits, report=lambda *_: None, program=ffmpeg)
+    for frame in read_source_frames(video, info, picture, program=ffmpeg):
         yield frame.cropped(width=picture.display_width, height=picture.display_height)

@@ -19,18 +19,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from core.jobs.jobs import work_key
 from core.settings import Settings
+from core.storage.keys import work_key
 from core.storage.object_store import ObjectStore, make_object_store
 from core.tied_exec import tied
 from stdo import Client, open_bundle, reconstruct
-from stdo.service.resources import STAGES, Job, JobEvent
+from stdo.service.resources import Job, JobEvent
 from tests.clips import ClipMaker
 from tests.deployments import Deployment
 from tests.processes import descendants_of, is_alive, wait_until
 
 PATIENCE_SECONDS = 300.0
 """Far more than a healthy service needs; a busy machine may."""
+STAGES = ("encode", "score", "group", "train", "export", "measure", "publish")
+"""Of a job. The video is probed for itself."""
 SETTINGS: dict[str, Any] = {
     "patches": {"width": 32, "height": 24},
     "groups": {"count": 2},
@@ -150,7 +152,8 @@ def check_bundle(job: Job, folder: Path, clip: Path) -> None:
     assert job.bundle.bytes == {
         "base_stream": sizes["base.mp4"],
         "networks": sizes["networks/0.onnx"] + sizes["networks/1.onnx"],
-        "patch_index": sizes["patch_index/00000.bin"],
+        "patch_index": sizes["index.bin"],
+        "tables": sizes["segments.bin"] + sizes["base.m3u8"],
         "manifest": sizes["manifest.json"],
         "total": sum(sizes[name] for name in sizes if not name.startswith("quality/")),
     }
@@ -160,6 +163,7 @@ def check_bundle(job: Job, folder: Path, clip: Path) -> None:
     expected = source_luma(clip)
     assert [float(frame.time) for frame in frames] == pytest.approx([number / 25 for number in range(len(expected))])
     restored = psnr(np.stack([frame.luma for frame in frames]), expected)
+    assert manifest.quality is not None
     assert manifest.quality.restored.psnr_y == pytest.approx(restored, abs=0.01)
     assert job.bundle.quality["restored"]["psnr_y"] == manifest.quality.restored.psnr_y
 
@@ -177,7 +181,7 @@ def test_a_video_goes_in_and_a_bundle_comes_out(service: Service, clip: Path, tm
     stages = [event.stage for event in history if event.stage is not None]
     assert tuple(dict.fromkeys(stages)) == STAGES
     states = tuple(dict.fromkeys(event.state for event in history))
-    assert states == ("queued", "preparing", "training", "finishing", "succeeded")
+    assert states == ("queued", "encoding", "planning", "training", "finishing", "succeeded")
     assert all(later.progress >= earlier.progress for earlier, later in pairwise(history))
     video = client.video(job.video_id)
     assert video.state == "ready"

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from core.presets import EncodingSettings, resolve_settings
 from stdo.bundle.manifest import Manifest
 from stdo.service.resources import ProgressUnit, Stage
@@ -71,9 +73,21 @@ class Job:
         )
 
     def train(self, number: int) -> None:
-        pipeline.train(
-            self.source, self.settings, self.work.root, number, device="cpu", report=self.reports, ffmpeg=self.ffmpeg
-        )
+        # Two threads on one small network wait for each other for most of the time where the machine is busy.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            pipeline.train(
+                self.source,
+                self.settings,
+                self.work.root,
+                number,
+                device="cpu",
+                report=self.reports,
+                ffmpeg=self.ffmpeg,
+            )
+        finally:
+            torch.set_num_threads(threads)
 
     def finish(self) -> Manifest:
         return pipeline.finish(

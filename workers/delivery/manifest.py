@@ -49,7 +49,7 @@ def assemble_manifest(
         playlist=exported.playlist,
         networks=exported.networks,
         patch_index=exported.patch_index,
-        source=video.info.source,
+        source=video.info.source_of(layout.picture),
         provenance=Provenance(
             method=settings.method,
             settings=settings.model_dump(mode="json"),
