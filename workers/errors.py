@@ -45,13 +45,6 @@ class FrameMismatchError(EncodingError):
     title = "The video does not decode the same way twice"
 
 
-class IrregularTimesError(EncodingError):
-    """The encoder takes a constant frame rate alone, and the video has none."""
-
-    type = "irregular_times"
-    title = "The codec needs a constant frame rate"
-
-
 class TrainingDivergedError(EncodingError):
     """A network's weights are no numbers any more."""
 

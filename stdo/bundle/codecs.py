@@ -26,8 +26,8 @@ class Codec:
     """That a base stream may have, the encoder's default for a source with 8 bits first."""
     carries_hdr: bool
     """Whether players show PQ and HLG in it."""
-    regular_only: bool
-    """Whether the encoder knows regular streams alone: a constant frame rate, and key frames at one distance."""
+    places_key_frames: bool
+    """Whether the encoder puts key frames where it is told to; else they come at even distances alone."""
     played_by: str
     """Which clients bring a decoder. For people."""
 
@@ -40,7 +40,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="avc1",
         bit_depths=(8, 10),
         carries_hdr=False,
-        regular_only=False,
+        places_key_frames=True,
         played_by="everything, in 8 bits; in 10 bits programs with FFmpeg alone",
     ),
     "hevc": Codec(
@@ -50,7 +50,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="hvc1",
         bit_depths=(8, 10),
         carries_hdr=True,
-        regular_only=False,
+        places_key_frames=True,
         played_by="Apple's devices, most televisions and phones, browsers on machines with a hardware decoder",
     ),
     "av1": Codec(
@@ -60,7 +60,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="av01",
         bit_depths=(10, 8),
         carries_hdr=True,
-        regular_only=False,
+        places_key_frames=True,
         played_by="Chromium and Firefox everywhere, recent phones and televisions; Safari with a hardware decoder",
     ),
     "vvc": Codec(
@@ -70,7 +70,7 @@ CODECS: Mapping[CodecName, Codec] = {
         sample_entry="vvc1",
         bit_depths=(10,),
         carries_hdr=True,
-        regular_only=True,
+        places_key_frames=False,
         played_by="no browser: apps that bring a decoder",
     ),
 }

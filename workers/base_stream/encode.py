@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from stdo.bundle.codecs import BitDepth, CodecName
 from stdo.bundle.manifest import Picture, Rational, StreamHeader
 from stdo.bundle.playlist import media_playlist
 from stdo.bundle.segments import ByteRange, Segment
-from workers.base_stream.clock import stream_clock
 from workers.base_stream.encoders import EncoderInput, base_bit_depth, check_size, encoder_options
 from workers.base_stream.inspect import check_packets, stream_mime_type
 from workers.errors import FrameMismatchError
@@ -27,6 +27,8 @@ from workers.source.frames import canvas_stream, open_input
 from workers.source.probe import SourceInfo
 from workers.work_folder import WorkFolder
 
+_FINEST_TIMESCALE = 1_000_000
+_COARSEST_TIMESCALE = 1_000
 _MICROSECONDS = 1_000_000
 
 
@@ -68,14 +70,14 @@ def encode_base_stream(
     Raises:
         FFmpegFailedError, FFmpegTimedOutError: from the encoder.
         FrameMismatchError: the stream has other frames, or other times, than the source.
-        PictureTooSmallError, IrregularTimesError: for the encoder that the settings name.
+        PictureTooSmallError: for the encoder that the settings name.
     """
     files, picture = WorkFolder(root=work), info.picture(settings)
     check_size(settings.base_stream, picture)
     starts = info.segment_starts(settings)
     ranges = _encode(source, info, settings, files, starts, report, program)
-    clock = stream_clock(info, settings.base_stream.codec)
-    times = check_packets(files.base_stream, info, clock, key_frames=starts)
+    timescale = _timescale(info)
+    times = check_packets(files.base_stream, info, timescale=timescale, key_frames=starts)
     segments = tuple(
         EncodedSegment(
             first_frame=start,
@@ -90,7 +92,7 @@ def encode_base_stream(
         codec=settings.base_stream.codec,
         bit_depth=base_bit_depth(settings.base_stream, picture),
         mime_type=stream_mime_type(files.base_stream, settings.base_stream.codec, picture.colour),
-        time_base=Rational(numerator=1, denominator=clock.timescale),
+        time_base=Rational(numerator=1, denominator=timescale),
         header=StreamHeader(byte_count=ranges.header.byte_count, sha256=ranges.header.sha256),
         segments=segments,
         lossless=settings.base_stream.lossless,
@@ -161,7 +163,7 @@ def _output(
     if info.facts.audio_stream_index is not None:
         streams.append(opened[str(info.facts.audio_stream_index)])
         sound = _sound_options(info, stream, fills_gaps=fills_gaps)
-    clock = stream_clock(info, stream.codec)
+    timescale = _timescale(info)
     first_length = (starts[1] if len(starts) > 1 else info.source.frame_count) - starts[0]
     mean_ticks, lead_ticks = _pace(info, timescale)
     video = encoder_options(
@@ -182,9 +184,9 @@ def _output(
         **{"/force_key_frames": str(key_frames)},
         # Every frame with its own time, in ticks that hold it exactly. The movie's clock measures the edit lists.
         fps_mode="passthrough",
-        enc_time_base=f"{clock.encoder_tick.numerator}:{clock.encoder_tick.denominator}",
-        video_track_timescale=clock.timescale,
-        movie_timescale=clock.timescale,
+        enc_time_base=f"1:{timescale}",
+        video_track_timescale=timescale,
+        movie_timescale=timescale,
         # Waiting with the header lets it state where each track starts. Nothing follows the last fragment.
         movflags="frag_keyframe+delay_moov+default_base_moof+skip_trailer",
         # Nothing of the source's metadata, and no date or version: the same job gives the same bytes.
@@ -239,6 +241,14 @@ def _sound_options(info: SourceInfo, settings: BaseStreamSettings, *, fills_gaps
         "af": f"aresample=async=1:first_pts=0,{layouts}" if fills_gaps else layouts,
         "flags:a": "+bitexact",
     }
+
+
+def _timescale(info: SourceInfo) -> int:
+    """Ticks a second: the source's own, where an MP4 can have them."""
+    ticks = info.facts.tick.denominator
+    if ticks > _FINEST_TIMESCALE:
+        return _FINEST_TIMESCALE
+    return ticks * ceil(_COARSEST_TIMESCALE / ticks)
 
 
 def _write_playlist(path: Path, encoded: EncodedBaseStream, picture: Picture) -> None:

@@ -15,25 +15,25 @@ from stdo.bundle.codecs import CodecName
 from stdo.bundle.h273 import colour_codes
 from stdo.bundle.manifest import Colour
 from stdo.bundle.mime import audio_codecs_string, codecs_string, mime_type
-from workers.base_stream.clock import PacketTimes, StreamClock
 from workers.errors import FrameMismatchError
 from workers.ffmpeg.program import file_url
 from workers.source.probe import SourceInfo
 
+PacketTimes = npt.NDArray[np.int64]
 
-def check_packets(path: Path, info: SourceInfo, clock: StreamClock, *, key_frames: Sequence[int]) -> PacketTimes:
+
+def check_packets(path: Path, info: SourceInfo, *, timescale: int, key_frames: Sequence[int]) -> PacketTimes:
     """Compare the frames that a client will see with the source's: as many, each at its time (or the nearest tick), and
     key frames where segments begin and nowhere else.
 
     Returns:
-        (frames,) the time of each frame in ticks of the clock, ascending.
+        (frames,) the time of each frame in ticks of 1 / timescale, ascending.
 
     Raises:
         FrameMismatchError: they differ.
     """
-    timescale = clock.timescale
     times, keys = _read_packets(path, timescale)
-    wanted = clock.frame_times(info)
+    wanted = _wanted_times(info, timescale)
     if len(times) != len(wanted):
         raise FrameMismatchError(
             f"The base stream has {len(times)} frames, and the source {len(wanted)}. Encode the source anew with "
@@ -83,6 +83,14 @@ def _read_packets(path: Path, timescale: int) -> tuple[PacketTimes, PacketTimes]
             if packet.is_keyframe:
                 keys.append(packet.pts)
     return np.sort(np.asarray(times, np.int64)), np.sort(np.asarray(keys, np.int64))
+
+
+def _wanted_times(info: SourceInfo, timescale: int) -> PacketTimes:
+    """The source's frame times in ticks of 1 / timescale, rounded where they don't fall on one."""
+    ticks = info.facts.tick.fraction * timescale
+    if ticks.denominator == 1:
+        return info.frame_ticks * ticks.numerator
+    return np.array([round(int(tick) * ticks) for tick in info.frame_ticks], np.int64)
 
 
 def _some(frames: Sequence[int] | npt.NDArray[np.int64]) -> str:

@@ -122,7 +122,7 @@ class SourceInfo:
     def segment_starts(self, settings: EncodingSettings) -> tuple[int, ...]:
         """The first frame of each segment."""
         seconds, tick = settings.base_stream.segment_seconds, self.facts.tick.fraction
-        if CODECS[settings.base_stream.codec].regular_only:
+        if not CODECS[settings.base_stream.codec].places_key_frames:
             return plan_even_segments(self.frame_ticks, tick_seconds=tick, segment_seconds=seconds)
         return plan_segments(
             self.frame_ticks, tick_seconds=tick, scene_changes=self.scene_changes, segment_seconds=seconds

@@ -17,15 +17,15 @@ from stdo.decoder.upscale import OnnxUpscaler
 from stdo.errors import NetworkError
 from tests.stdo.bundles import sharpening_network
 from workers.delivery.onnx_graph import network_to_onnx
-from workers.training.weight_coding import Int8Weights, RoundedNetwork, int8_steps
+from workers.training.weight_coding import Int8Weights, RoundedNetwork, int8_scales
 
 
 def _rounded(network: Any) -> RoundedNetwork:
     weights = {}
     for name, value in network.state_dict().items():
         if value.ndim == 4:
-            steps = int8_steps(value)
-            weights[name] = Int8Weights(values=(value / steps[:, None, None, None]).round().char(), steps=steps)
+            steps = int8_scales(value)
+            weights[name] = Int8Weights(values=(value / steps[:, None, None, None]).round().char(), scales=steps)
     return RoundedNetwork(weights=weights, biases={})
 
 
