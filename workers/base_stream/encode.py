@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ffmpeg
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from core.presets import BaseStreamSettings, EncodingSettings
@@ -164,8 +165,16 @@ def _output(
         sound = _sound_options(info, stream, fills_gaps=fills_gaps)
     timescale = _timescale(info)
     first_length = (starts[1] if len(starts) > 1 else info.source.frame_count) - starts[0]
+    mean_ticks, lead_ticks = _pace(info, timescale)
     video = encoder_options(
-        EncoderInput(settings=stream, picture=picture, bit_depth=bit_depth, segment_frames=first_length)
+        EncoderInput(
+            settings=stream,
+            picture=picture,
+            bit_depth=bit_depth,
+            segment_frames=first_length,
+            mean_frame_ticks=mean_ticks,
+            largest_lead_ticks=lead_ticks,
+        )
     )
     return ffmpeg.output(
         *streams,
@@ -187,6 +196,16 @@ def _output(
         **video,
         **sound,
     ).overwrite_output()
+
+
+def _pace(info: SourceInfo, timescale: int) -> tuple[float, int]:
+    """Mean distance of the frames, and how far one comes before its place at that distance; in ticks of the stream."""
+    shown = info.frame_ticks * float(info.facts.tick.fraction * timescale)
+    if len(shown) == 1:
+        return 1.0, 0
+    mean = float(shown[-1] - shown[0]) / (len(shown) - 1)
+    leads = np.arange(len(shown)) * mean - shown
+    return mean, ceil(max(0.0, float(leads.max())))
 
 
 def _downscaled(canvas: Any, picture: Picture, settings: BaseStreamSettings, bit_depth: BitDepth) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from core.presets import BaseStreamSettings
@@ -17,8 +18,12 @@ from workers.errors import PictureTooSmallError
 
 _SMALLEST_SIDES: Mapping[CodecName, int] = {"h264": 2, "hevc": 16, "av1": 16, "vvc": 16}
 """x265 and VVenC refuse smaller pictures, and SVT-AV1 crashes on them."""
+_SMALLEST_WIDTH_HEVC_10 = 50
+"""x265 with ten bits writes beyond its buffers at widths from 44 to 48; none below is trusted."""
 _THREADS = 4
 """The output of x264 and x265 depends on it, so that it is not the machine's number of cores."""
+_VVC_REORDERED = 8
+"""Frames that VVenC decodes before one that is shown earlier, at most: the depth of its pyramid is 5."""
 _NO_DISTANCE = 100_000
 """Frames between two key frames, where an encoder wants a number."""
 
@@ -33,6 +38,10 @@ class EncoderInput:
     """Of the base stream."""
     segment_frames: int
     """Frames of the first segment, which is the distance of key frames where a codec takes one distance only."""
+    mean_frame_ticks: float
+    """Mean distance of two frames in ticks of the stream, 1 or more."""
+    largest_lead_ticks: int
+    """How much earlier a frame is shown than it would be at the mean distance, at most."""
 
 
 def base_bit_depth(settings: BaseStreamSettings, picture: Picture) -> BitDepth:
@@ -46,10 +55,15 @@ def base_bit_depth(settings: BaseStreamSettings, picture: Picture) -> BitDepth:
 def check_size(settings: BaseStreamSettings, picture: Picture) -> None:
     """Raise PictureTooSmallError where the encoder takes no base frames of this size."""
     smallest = _SMALLEST_SIDES[settings.codec]
-    if min(picture.base_width, picture.base_height) < smallest:
+    title = CODECS[settings.codec].title
+    if settings.codec == "hevc" and base_bit_depth(settings, picture) == 10:
+        least_width, title = _SMALLEST_WIDTH_HEVC_10, f"{title} (ten bits)"
+    else:
+        least_width = smallest
+    if picture.base_width < least_width or picture.base_height < smallest:
         raise PictureTooSmallError(
-            f"The base stream would be {picture.base_width}x{picture.base_height}, and {CODECS[settings.codec].title} "
-            f"encoders take at least {smallest} pixels a side. Choose base_stream.codec h264, or a smaller scale."
+            f"The base stream would be {picture.base_width}x{picture.base_height}, and {title} encoders take at least "
+            f"{least_width}x{smallest} pixels. Choose base_stream.codec h264, or a smaller scale."
         )
 
 
@@ -104,9 +118,12 @@ def _vvc(given: EncoderInput) -> dict[str, Any]:
     own = f"decodingrefreshtype=idr_no_radl:intraperiod={given.segment_frames}"
     full_range = ":videofullrange=1" if given.picture.colour.range == "full" else ""
     rate = _rate_control(settings, default_crf=28, lossless={})
+    # VVenC counts a frame as one tick in the times of decoding. These are even, and no later than those of showing.
+    lead = given.largest_lead_ticks + ceil(_VVC_REORDERED * given.mean_frame_ticks)
     return {
         "preset": presets[settings.speed],
         "threads": _THREADS,
+        "bsf:v": f"setts=pts=PTS:dts=floor(N*{given.mean_frame_ticks!r})-{lead}",
         "vvenc-params": own + full_range,
         # VVenC has no rate factor; its quantiser means nearly the same.
         **({"qp": rate["crf"]} if "crf" in rate else rate),

@@ -44,7 +44,7 @@ class FrameFormat:
 
 
 @dataclass(kw_only=True)
-class FrameTally:
+class SourceCounts:
     """What was counted so far."""
 
     tick_seconds: Fraction

@@ -31,7 +31,7 @@ from workers.errors import (
 from workers.ffmpeg.program import AUDIO_DECODERS, VIDEO_DECODERS, decoder_options, demuxer_options, file_url
 from workers.progress import Progress
 from workers.source.scene_changes import FrameNumbers
-from workers.source.source_counts import FrameFormat, FrameTally, SourceLimits, too_long
+from workers.source.source_counts import FrameFormat, SourceCounts, SourceLimits, too_long
 from workers.source.timeline import ReadTimes
 
 _MICROSECONDS = 1_000_000
@@ -74,26 +74,26 @@ def read_source(path: Path, limits: SourceLimits, report: Progress) -> ReadSourc
         video = _video_stream(container)
         _check_size_in_header(container, video, limits)
         audio = _audio_stream(container)
-        tally = FrameTally(
+        counts = SourceCounts(
             tick_seconds=Fraction(video.time_base or Fraction(1, _MICROSECONDS)),
             limits=limits,
             counts_chunks=container.format.name == "avi",
         )
-        _read_all(container, video, audio, tally, report)
-        if tally.first is None:
+        _read_all(container, video, audio, counts, report)
+        if counts.first is None:
             raise NoFramesError("The file has a video stream, but not a single frame of it can be decoded.")
-        has_sound = audio is not None and tally.audio_packet_count > 0
+        has_sound = audio is not None and counts.audio_packet_count > 0
         return ReadSource(
             container=_container_name(container),
             video_codec=video.codec_context.codec.canonical_name,
             video_stream_index=video.index,
             sample_aspect_ratio=Fraction(video.sample_aspect_ratio or 1),
-            frame_format=tally.first,
-            frame_count=tally.frame_count,
-            interlaced_frame_count=tally.interlaced_frame_count,
-            damaged_frame_count=tally.damaged_frame_count,
-            times=_times(container, video, tally, has_sound=has_sound),
-            scene_changes=tally.scenes.changes(),
+            frame_format=counts.first,
+            frame_count=counts.frame_count,
+            interlaced_frame_count=counts.interlaced_frame_count,
+            damaged_frame_count=counts.damaged_frame_count,
+            times=_times(container, video, counts, has_sound=has_sound),
+            scene_changes=counts.scenes.changes(),
             audio_stream_index=audio.index if audio is not None and has_sound else None,
             audio_codec=audio.codec_context.codec.canonical_name if audio is not None and has_sound else None,
             unread_streams=tuple(stream.type for stream in container.streams if stream not in (video, audio)),
@@ -152,7 +152,7 @@ def _check_size_in_header(container: InputContainer, video: VideoStream, limits:
 
 
 def _read_all(
-    container: InputContainer, video: VideoStream, audio: AudioStream | None, tally: FrameTally, report: Progress
+    container: InputContainer, video: VideoStream, audio: AudioStream | None, counts: SourceCounts, report: Progress
 ) -> None:
     context = video.codec_context
     context.options = decoder_options(width=context.width, height=context.height)
@@ -162,19 +162,19 @@ def _read_all(
     try:
         for packet in container.demux(*(stream for stream in (video, audio) if stream is not None)):
             if packet.stream is not video:
-                tally.audio_packet_count += packet.size > 0
+                counts.audio_packet_count += packet.size > 0
                 continue
             _check_whole(packet, container)
             decodable = decodable or packet.is_keyframe
             for frame in _decoded(cast("Packet[VideoStream]", packet), decodable=decodable):
-                tally.add(frame)
-                if tally.frame_count % _REPORT_EVERY_FRAMES == 0:
-                    report("probe", tally.frame_count, max(expected, tally.frame_count), "frames")
+                counts.add(frame)
+                if counts.frame_count % _REPORT_EVERY_FRAMES == 0:
+                    report("probe", counts.frame_count, max(expected, counts.frame_count), "frames")
     except av.FFmpegError as error:
         raise CorruptVideoError(
-            f"Decoding stopped with an error after {tally.frame_count} frames ({error.strerror}). {_REPAIR}"
+            f"Decoding stopped with an error after {counts.frame_count} frames ({error.strerror}). {_REPAIR}"
         ) from error
-    report("probe", tally.frame_count, tally.frame_count, "frames")
+    report("probe", counts.frame_count, counts.frame_count, "frames")
 
 
 def _check_whole(packet: Packet[Stream], container: InputContainer) -> None:
@@ -195,19 +195,19 @@ def _decoded(packet: Packet[VideoStream], *, decodable: bool) -> list[VideoFrame
         return []
 
 
-def _times(container: InputContainer, video: VideoStream, tally: FrameTally, *, has_sound: bool) -> ReadTimes:
+def _times(container: InputContainer, video: VideoStream, counts: SourceCounts, *, has_sound: bool) -> ReadTimes:
     """The timestamps, and what the file says about them."""
-    tick_seconds = tally.tick_seconds
-    first_seconds = tally.ticks[0] * tick_seconds if tally.ticks else Fraction(0)
+    tick_seconds = counts.tick_seconds
+    first_seconds = counts.ticks[0] * tick_seconds if counts.ticks else Fraction(0)
     start_seconds = Fraction(container.start_time or 0, _MICROSECONDS)
     rates = (video.average_rate, video.guessed_rate)
     return ReadTimes(
-        ticks=np.array(tally.ticks, np.int64) if tally.has_all_ticks else None,
+        ticks=np.array(counts.ticks, np.int64) if counts.has_all_ticks else None,
         tick_seconds=tick_seconds,
         # Without sound there is nothing that the picture could be late for, and chunks start together.
-        start_seconds=start_seconds if has_sound and not tally.counts_chunks else first_seconds,
+        start_seconds=start_seconds if has_sound and not counts.counts_chunks else first_seconds,
         declared_rates=tuple(Fraction(rate) for rate in rates if rate),
-        last_frame_ticks=tally.last_frame_ticks,
+        last_frame_ticks=counts.last_frame_ticks,
         may_be_spliced=container.format.name == "mpegts",
     )
 

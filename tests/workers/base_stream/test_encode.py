@@ -23,7 +23,8 @@ from workers.source.probe import SourceInfo
 STREAMS: dict[str, dict[str, Any]] = {
     "h264": {"codec": "h264"},
     "hevc": {"codec": "hevc"},
-    "hevc with ten bits": {"codec": "hevc", "bit_depth": 10},
+    # Its encoder takes no base frames as small as the others'.
+    "hevc with ten bits": {"codec": "hevc", "bit_depth": 10, "scale": 1},
     "av1": {"codec": "av1"},
     "av1 with eight bits": {"codec": "av1", "bit_depth": 8},
     "vvc": {"codec": "vvc"},
@@ -99,7 +100,7 @@ def test_codecs(clips: ClipMaker, out: Path, stream: str, codec: str, tag: str, 
 
 def test_ten_bits_of_the_source_make_ten_bits_of_the_stream(clips: ClipMaker, out: Path) -> None:
     ten = clips.make("ten.mkv", *LOSSLESS, "-pix_fmt", "yuv420p10le", picture="mandelbrot", frames=3)
-    assert encode(ten, out, codec="hevc").bit_depth == 10
+    assert encode(ten, out, codec="hevc", scale=1).bit_depth == 10
     assert encode(ten, out, codec="h264").bit_depth == 8
 
 
@@ -114,7 +115,8 @@ def test_at_scale_1_eight_bits_gain_two_by_a_shift(clips: ClipMaker, out: Path, 
 
 
 def test_downscaling_to_ten_bits_keeps_what_eight_would_round(clips: ClipMaker, out: Path) -> None:
-    source = clips.make("smooth.mkv", *LOSSLESS, "-pix_fmt", "yuv420p", picture="mandelbrot", frames=3)
+    pixels = ("-pix_fmt", "yuv420p")
+    source = clips.make("smooth.mkv", *LOSSLESS, *pixels, picture="mandelbrot", frames=3, size="192x160")
     encode(source, out, codec="hevc", bit_depth=10, lossless=True)
     low = next(iter(decode_video(out))).y
     assert len(np.unique(low & 3)) == 4
@@ -128,7 +130,7 @@ def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, stream: 
         encode(source, file, **STREAMS[stream], **quality)
     byte_counts = [file.stat().st_size for file in files]
     assert byte_counts == sorted(set(byte_counts), reverse=True)
-    encode(source, tmp_path / "exact.mp4", lossless=True)
+    encode(source, tmp_path / "exact.mp4", lossless=True, scale=STREAMS[stream].get("scale", 2))
     errors = [_difference(file, tmp_path / "exact.mp4") for file in files]
     assert errors == sorted(errors)
     # 34 dB at the default quality.
@@ -137,9 +139,9 @@ def test_quality_follows_the_settings(clips: ClipMaker, tmp_path: Path, stream: 
 
 @pytest.mark.parametrize("stream", LOSSY)
 def test_a_bitrate_is_met(clips: ClipMaker, out: Path, stream: str) -> None:
-    source = clips.make("three_seconds.mp4", *H264, size="192x160", picture="mandelbrot", frames=75)
+    source = clips.make("eight_seconds.mp4", *H264, size="192x160", picture="mandelbrot", frames=200)
     encode(source, out, **STREAMS[stream], bitrate_kbps=200)
-    assert 0.5 < out.stat().st_size * 8 / 3 / 200_000 < 1.5
+    assert 0.5 < out.stat().st_size * 8 / 8 / 200_000 < 1.5
 
 
 def test_lossless_loses_nothing(clips: ClipMaker, tmp_path: Path) -> None:
@@ -391,13 +393,20 @@ def test_a_picture_too_small_for_an_encoder_is_refused(clips: ClipMaker, out: Pa
     assert len(list(decode_video(out))) == 2
 
 
+@pytest.mark.parametrize("width", [84, 88, 92, 96])
+def test_ten_bits_of_hevc_are_refused_where_the_encoder_crashes(clips: ClipMaker, out: Path, width: int) -> None:
+    source = clips.make(f"narrow_{width}.mp4", *H264, size=f"{width}x80", frames=2)
+    with pytest.raises(PictureTooSmallError, match=f"{width // 2}x40.*at least 50x16"):
+        encode(source, out, codec="hevc", bit_depth=10)
+
+
 def _resized(plane: Samples, shape: tuple[int, ...], filter_name: str) -> Samples:
     return np.asarray(Image.fromarray(plane).resize(shape[::-1], Image.Resampling[filter_name]))
 
 
 def _difference(first: Path, second: Path) -> float:
     pairs = zip(decode_video(first), decode_video(second), strict=True)
-    return float(np.mean([mean_squared_error(one.y, other.y) for one, other in pairs]))
+    return float(np.mean([mean_squared_error(one.to_depth(8).y, other.to_depth(8).y) for one, other in pairs]))
 
 
 def _first_sound(path: Path) -> float:
