@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stdo.bundle.bundle import Bundle, FileCheck, open_bundle
     from stdo.bundle.manifest import Manifest
     from stdo.bundle.manifest_reader import parse_manifest
+    from stdo.decoder.codings import RunOptions
     from stdo.decoder.frames import YuvFrame
     from stdo.decoder.reconstruction import FrameRestorer, reconstruct
     from stdo.decoder.restored_frame import RestoredFrame
@@ -37,6 +38,7 @@ _MODULE_OF_NAME = {
     "Manifest": "bundle.manifest",
     "OnnxUpscaler": "decoder.upscale",
     "RestoredFrame": "decoder.restored_frame",
+    "RunOptions": "decoder.codings",
     "StdoError": "errors",
     "Upscaler": "decoder.upscale",
     "YuvFrame": "decoder.frames",
@@ -58,6 +60,7 @@ __all__ = [
     "Manifest",
     "OnnxUpscaler",
     "RestoredFrame",
+    "RunOptions",
     "StdoError",
     "Upscaler",
     "YuvFrame",

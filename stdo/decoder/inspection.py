@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.codecs import CODECS, CodecName
 from stdo.bundle.geometry import Image
-from stdo.bundle.manifest import Manifest
 from stdo.bundle.h273 import ColourCodes
+from stdo.bundle.manifest import Manifest
 from stdo.bundle.mime import audio_codecs_string, codecs_string, mime_type
 from stdo.bundle.segments import Segment
 from stdo.decoder.codings import RunOptions, open_network, reads_file

@@ -47,10 +47,13 @@ _X264 = _Encoder(
 _X265 = _Encoder(
     name="libx265",
     pixel_formats={10: "yuv420p10le"},
-    options={"preset": "fast", "x265-params": "log-level=error"},
-    lossless={"x265-params": "log-level=error:lossless=1"},
+    # With B-frames x265 leaves decoding times of videos of one or two frames undefined.
+    options={"preset": "fast", "x265-params": "log-level=error:bframes=0"},
+    lossless={"x265-params": "log-level=error:bframes=0:lossless=1"},
     codec_tag="hvc1",
 )
+_FRAME_DURATION_FLAG = 1 << 8
+"""FFmpeg's AV_CODEC_FLAG_FRAME_DURATION: packets get the durations of their frames."""
 _SMALLEST_SIZE_OF_X265 = 64
 """Its largest coding unit. On some smaller pictures it writes outside of its memory (measured: 48x32, x265 4.1)."""
 
@@ -65,8 +68,8 @@ def write_mp4(
 ) -> int:
     """Encode restored frames, each at its own time, and copy the sound of the base stream to them.
 
-    The video is H.264 at 8 bits and HEVC at 10 (H.264 where the picture is tiny). Either has even sizes only: an odd picture is extended by one column or
-    row, by edge replication. The file appears under its name when it is complete.
+    The video is H.264 at 8 bits and HEVC at 10 (H.264 where the picture is tiny). Either has even sizes only: an odd
+    picture is extended by one column or row, by edge replication. The file appears under its name when it is complete.
 
     Args:
         frames: in order, such as from `stdo.reconstruct`.
@@ -87,17 +90,20 @@ def write_mp4(
         output = stack.enter_context(av.open(f"file:{unfinished}", "w", format="mp4", options=options))
         video = _add_video(output, picture, time_base, crf)
         sound = stack.enter_context(SoundCopy(output, bundle, part))
-        last_end = _end_of_last_frame(bundle, part)
-        count, origin = 0, Fraction(0)
-        for frame in frames:
+        count, origin, end, lasts = 0, Fraction(0), Fraction(0), time_base
+        for frame, end in _with_ends(frames, bundle, part):
             if not count and part is not None:
                 origin = frame.time
                 sound.skip_to(origin)
-            lasts = max(time_base, last_end - frame.time) if last_end is not None else 1 / _frame_rate(picture)
+            lasts = max(time_base, end - frame.time)
             output.mux(video.encode(_encodable(frame.yuv, frame.time - origin, lasts, time_base)))
             sound.copy_until(frame.time)
-            count, end = count + 1, frame.time + lasts
-        output.mux(video.encode(None))
+            count += 1
+        rest = video.encode(None)
+        if rest:
+            # An MP4 track ends with its last packet, which is not that of the last frame where B-frames are reordered.
+            rest[-1].duration = round(lasts / time_base)
+        output.mux(rest)
         if not count:
             raise VideoError("There is no frame to write.")
         sound.copy_until(end if part is not None else None)
@@ -140,7 +146,7 @@ def _little_endian(plane: Plane) -> Plane:
 
 def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, crf: int) -> VideoStream:
     encoder = _encoder(picture)
-    stream = output.add_stream(encoder.name, rate=_frame_rate(picture))
+    stream = output.add_stream(encoder.name, rate=_encoding_rate(picture))
     assert isinstance(stream, VideoStream)
     stream.width = picture.display_width + picture.display_width % 2
     stream.height = picture.display_height + picture.display_height % 2
@@ -148,6 +154,7 @@ def _add_video(output: OutputContainer, picture: Picture, time_base: Fraction, c
     stream.time_base = time_base
     context, codes = stream.codec_context, colour_codes(picture.colour)
     context.codec_tag = encoder.codec_tag
+    context.flags |= _FRAME_DURATION_FLAG
     context.time_base = time_base
     context.color_range = ColorRange.JPEG if codes.is_full_range else ColorRange.MPEG
     context.colorspace, context.color_primaries, context.color_trc = codes.matrix, codes.primaries, codes.transfer
@@ -171,21 +178,33 @@ def _encodable(frame: YuvFrame, time: Fraction, lasts: Fraction, time_base: Frac
     encodable = av.VideoFrame.from_ndarray(samples.reshape(-1, luma.shape[1]), format=pixel_format)
     encodable.pts = round(time / time_base)
     encodable.time_base = time_base
-    encodable.duration = max(1, round(lasts / time_base))  # Counts for the last frame only.
+    encodable.duration = max(1, round(lasts / time_base))
     return encodable
 
 
-def _end_of_last_frame(bundle: Bundle, part: tuple[int, int] | None) -> Fraction | None:
-    """When the video ends, in seconds on the base stream's clock; None where the part ends before it."""
+def _with_ends(
+    frames: Iterable[RestoredFrame], bundle: Bundle, part: tuple[int, int] | None
+) -> Iterator[tuple[RestoredFrame, Fraction]]:
+    """Each frame with the time, in seconds, until which it is shown (docs/FORMAT.md, section 5.3)."""
+    before: RestoredFrame | None = None
+    for frame in frames:
+        if before is not None:
+            yield before, frame.time
+        before = frame
+    if before is None:
+        return
     picture = bundle.manifest.picture
     if part is not None and part[1] < picture.frame_count:
-        return None
-    start = bundle.segments[0].time_ticks * bundle.manifest.base_stream.time_base.fraction
-    return start + Fraction(picture.duration_seconds)
+        # The next frame is not restored: what it would tell is taken to be the average.
+        yield before, before.time + 1 / picture.average_frame_rate.fraction
+    else:
+        start = bundle.segments[0].time_ticks * bundle.manifest.base_stream.time_base.fraction
+        yield before, start + Fraction(picture.duration_seconds)
 
 
-def _frame_rate(picture: Picture) -> Fraction:
-    return picture.average_frame_rate.fraction
+def _encoding_rate(picture: Picture) -> Fraction:
+    """What the encoder shares out its bits by. A manifest may state rates that FFmpeg can't hold."""
+    return min(max(picture.average_frame_rate.fraction, Fraction(1)), Fraction(1000)).limit_denominator(1001)
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def write_bundles(folder: Path) -> None:
         height=GENERAL_SIZE[1],
         patch=(6, 4),
         halo=4,
-        times=_EVEN[:2] + [Fraction(3, 25)],
+        times=[*_EVEN[:2], Fraction(3, 25)],
         networks=[_general("espcn", 2), *_networks(2, "rgb", seeds=(15,))],
         receptive_radius=2,
     )
@@ -260,9 +260,7 @@ def distance_from_ties(folder: Path) -> float:
             assert grid is not None
             halo = grid.halo // 2 if network.channels == "yuv" else grid.halo
             overhang = picture.scale * halo
-            watched.append(
-                _WatchedNetwork(data, scale=picture.scale, channels=network.channels, overhang=overhang)
-            )
+            watched.append(_WatchedNetwork(data, scale=picture.scale, channels=network.channels, overhang=overhang))
         for _ in stdo.reconstruct(bundle, networks=watched):
             pass
         return min([0.5, *(network.distance for network in watched)])

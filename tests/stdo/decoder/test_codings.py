@@ -125,12 +125,14 @@ def test_there_is_no_general_network_of_other_kinds() -> None:
     assert general_network("vdsr", 2, "rgb") is None
 
 
-def test_export_adds_to_what_is_there_and_takes_nothing_away(tmp_path: Path) -> None:
+def test_export_adds_to_what_is_there_and_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"architecture": "espcn", "scale": 2, "channels": "rgb", "sha256": "0" * 64, "path": "old.onnx"}
     (tmp_path / "old.onnx").write_bytes(b"an older release")
     (tmp_path / "index.json").write_text(json.dumps([old]), encoding="utf-8")
+    better = [("espcn", 2, "rgb", b"a better one"), ("espcn", 3, "luma", b"another")]
+    monkeypatch.setattr("pretraining.export_general.client_forms", lambda: iter(better))
     new = export_general(tmp_path)
-    assert len(new) == 9
+    assert [path.read_bytes() for path in new] == [b"a better one", b"another"]
     index = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
     assert index[0] == old
     assert [tmp_path / entry["path"] for entry in index[1:]] == new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -48,7 +49,7 @@ def test_depth_changes_by_the_ratio_of_the_peaks(base_bit_depth: BitDepth, bit_d
 
 
 def test_provider_that_is_not_there_is_refused() -> None:
-    with pytest.raises(NetworkError, match="has no NoSuchProvider. It has .*CPUExecutionProvider"):
+    with pytest.raises(NetworkError, match=r"has no NoSuchProvider\. It has .*CPUExecutionProvider"):
         OnnxUpscaler(nearest_network(2), scale=2, channels="rgb", providers=("NoSuchProvider",))
 
 
