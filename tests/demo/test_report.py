@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from rich.console import Console
 
 from demo.errors import DemoError
 from demo.report import Stopwatch, all_seconds, check_figures, print_tables, write_report
-from demo.restoration import Comparison, Crop, Restoration, View
+from demo.restoration import Comparison, Crop, Restoration
 from stdo.bundle.bundle import open_bundle
 from stdo.bundle.manifest import Manifest, Normalisation
-from tests.stdo.bundles import write_small_bundle
+from stdo.decoder.restored_frame import RestoredFrame
+from tests.stdo.bundles import BT709, write_small_bundle
 from tests.stdo.service.scripted_service import make_job
 
 
@@ -44,6 +46,7 @@ def test_who_read_the_source_is_told(manifest: Manifest) -> None:
     promised = _with_luma_psnr(manifest, 40.0)
     for code, decoder in (("colour_assumed", "PyAV"), ("rotation_applied", "the encoder's own normalisation")):
         notes = (Normalisation(code=code, detail=""),)
+        assert promised.source is not None
         source = promised.source.model_copy(update={"input_normalisations": notes})
         check = check_figures(promised.model_copy(update={"source": source}), _restoration(40.0))
         assert check.source_decoder == decoder
@@ -62,7 +65,7 @@ def test_the_report_holds_what_was_measured(bundle_folder: Path, manifest: Manif
         print_tables(bundle, seconds=seconds, console=console)
     report = json.loads((tmp_path / "report.json").read_text())
     parts = report["bytes"]
-    assert set(parts) == {"base_stream", "networks", "patch_index", "manifest", "total"}
+    assert set(parts) == {"base_stream", "networks", "patch_index", "tables", "manifest", "total"}
     assert parts["total"] == sum(count for part, count in parts.items() if part != "total")
     assert report["kbit_per_second"]["total"] == pytest.approx(parts["total"] * 8 / 1000 / (5 / 25), abs=0.01)
     assert {(name, "psnr_y" in figures, "psnr_rgb" in figures) for name, figures in report["quality"].items()} == {
@@ -76,12 +79,13 @@ def test_the_report_holds_what_was_measured(bundle_folder: Path, manifest: Manif
 
 
 def _with_luma_psnr(manifest: Manifest, figure: float | None) -> Manifest:
+    assert manifest.quality is not None
     restored = manifest.quality.restored.model_copy(update={"psnr_y": figure})
     return manifest.model_copy(update={"quality": manifest.quality.model_copy(update={"restored": restored})})
 
 
 def _restoration(luma_psnr: float | None, *, frame_count: int = 5) -> Restoration:
-    view = View(rgb=np.zeros((4, 6, 3), np.uint8), luma=np.zeros((4, 6), np.uint8))
+    view = RestoredFrame(time=Fraction(0), colour=BT709, bit_depth=8, restored_rgb=np.zeros((4, 6, 3), np.uint8))
     crop = Crop(left=0, top=0, width=1, height=1)
     comparison = Comparison(frame_number=0, crop=crop, source=view, bicubic=view, restored=view)
-    return Restoration(frame_count=frame_count, luma_psnr=luma_psnr, comparison=comparison, source_images={})
+    return Restoration(frame_count=frame_count, luma_psnr=luma_psnr, comparison=comparison)

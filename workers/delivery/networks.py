@@ -51,7 +51,7 @@ class JobNetworks:
 
     def delivered_upscalers(self, bundle: Bundle, device: torch.device) -> Sequence[Upscaler]:
         """The networks with the delivered weights: the bundle's files in ONNX Runtime, or in torch on a GPU."""
-        if device.type == "cuda":
+        if device.type != "cpu":
             return self._in_torch(self.modules, device)
         # One thread each, since frames are restored side by side (workers.training.frame_threads). All are loaded at
         # once: two frames that need a network for the first time would load it twice.
