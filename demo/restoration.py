@@ -13,13 +13,13 @@ import numpy.typing as npt
 from demo.errors import DemoError
 from demo.source_frames import source_frames
 from stdo.bundle.bundle import Bundle
-from stdo.bundle.patch_errors import measured_frame
 from stdo.decoder.frame_restorer import as_decoded
 from stdo.decoder.frames import YuvFrame
 from stdo.decoder.reconstruction import reconstruct
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.decoder.video_reader import decode_video
 from stdo.decoder.video_writer import write_mp4
+from stdo.quality.patch_errors import measured_frame
 from stdo.quality.psnr import psnr, squared_error
 
 FrameProgress = Callable[[int, int], None]

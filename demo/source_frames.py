@@ -12,8 +12,9 @@ import numpy as np
 from core.settings import load_settings
 from demo.errors import DemoError
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import sample_type
 from stdo.bundle.manifest import Manifest
-from stdo.decoder.frames import Plane, YuvFrame, sample_type
+from stdo.decoder.frames import Plane, YuvFrame
 from workers.ffmpeg.program import FFmpeg
 from workers.source.frames import read_source_frames
 from workers.source.probe import SourceLimits, probe_source

@@ -12,7 +12,7 @@ from pretraining.export_general import export_general
 from pretraining.plan import PLAN, PRETRAINED_SCALES, PlannedNetwork, plan_of
 from pretraining.recipe import pretrain
 from pretraining.report import print_figures
-from stdo.decoder.general import INDEX
+from stdo.networks.general import INDEX
 
 
 def main(arguments: Sequence[str]) -> None:

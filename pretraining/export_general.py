@@ -1,4 +1,4 @@
-"""Write the general networks in the client's form, ONNX with float16 weights, into stdo/decoder/general."""
+"""Write the general networks in the client's form, ONNX with float16 weights, into stdo/networks/general."""
 
 from __future__ import annotations
 

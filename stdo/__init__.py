@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from stdo.bundle.bundle import Bundle, FileCheck, open_bundle
     from stdo.bundle.manifest import Manifest
     from stdo.bundle.manifest_reader import parse_manifest
-    from stdo.decoder.codings import RunOptions
     from stdo.decoder.frames import YuvFrame
     from stdo.decoder.reconstruction import FrameRestorer, reconstruct
     from stdo.decoder.restored_frame import RestoredFrame
-    from stdo.decoder.upscale import OnnxUpscaler, Upscaler
     from stdo.decoder.video_writer import write_mp4, write_png_frames, write_raw_yuv
     from stdo.errors import StdoError
+    from stdo.networks.codings import RunOptions
+    from stdo.networks.upscale import OnnxUpscaler, Upscaler
     from stdo.service.api_errors import ApiError
     from stdo.service.async_client import AsyncClient
     from stdo.service.client import Client
@@ -36,11 +36,11 @@ _MODULE_OF_NAME = {
     "FileCheck": "bundle.bundle",
     "FrameRestorer": "decoder.reconstruction",
     "Manifest": "bundle.manifest",
-    "OnnxUpscaler": "decoder.upscale",
+    "OnnxUpscaler": "networks.upscale",
     "RestoredFrame": "decoder.restored_frame",
-    "RunOptions": "decoder.codings",
+    "RunOptions": "networks.codings",
     "StdoError": "errors",
-    "Upscaler": "decoder.upscale",
+    "Upscaler": "networks.upscale",
     "YuvFrame": "decoder.frames",
     "open_bundle": "bundle.bundle",
     "parse_manifest": "bundle.manifest_reader",

@@ -17,7 +17,7 @@ from app.openapi.shared_parts import OPEN_PROBLEMS, file_responses
 from stdo.bundle.fields import Sha256
 from stdo.bundle.manifest import Channels, Scale
 from stdo.bundle.schema import SCHEMA_PATH
-from stdo.decoder.general import GENERAL
+from stdo.networks.general import GENERAL
 from stdo.service.resources import Page
 
 SCHEMA_LIFETIME = "public, max-age=3600"

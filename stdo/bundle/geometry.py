@@ -11,8 +11,19 @@ import numpy.typing as npt
 from stdo.bundle.codecs import BitDepth
 from stdo.bundle.manifest import Manifest, PatchGrid, Picture
 
-Image = npt.NDArray[np.uint8 | np.uint16]
+Sample = np.uint8 | np.uint16
+Image = npt.NDArray[Sample]
 """(h, w, C): uint8 at 8 bits a sample, uint16 at 10"""
+
+
+def peak(bit_depth: BitDepth) -> int:
+    """The largest sample: 255 or 1023."""
+    return (1 << bit_depth) - 1
+
+
+def sample_type(bit_depth: BitDepth) -> type[Sample]:
+    """How samples of that many bits are held."""
+    return np.uint8 if bit_depth == 8 else np.uint16
 
 
 @dataclass(frozen=True, kw_only=True)

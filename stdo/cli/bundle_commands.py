@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from stdo.bundle.bundle import Bundle, FileCheck
+from stdo.bundle.manifest import strip_manifest
 from stdo.bundle.manifest_reader import MANIFEST_NAME
-from stdo.bundle.manifest_writer import strip_manifest
 from stdo.cli.bundle_place import BundleKey, BundlePlace, opened_bundle
 from stdo.cli.bundle_tables import bytes_table, described, quality_table, rows_table
 from stdo.cli.output import FAILED, UsageError, console, messages, print_json, told_errors

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.geometry import FrameLayout
 from stdo.bundle.manifest import FileEntry
-from stdo.bundle.patch_errors import PATCH_ERRORS_NAME, decibels, decode_patch_errors, measured_frame
 from stdo.cli.output import UsageError
 from stdo.decoder.restored_frame import RestoredFrame
+from stdo.quality.patch_errors import PATCH_ERRORS_NAME, decibels, decode_patch_errors, measured_frame
 
 _PANEL_WIDTHS = (480, 960)
 """Pixels, the least and the most, of either picture of the frame."""

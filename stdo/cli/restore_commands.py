@@ -18,10 +18,10 @@ from stdo.cli.heatmap import draw_heatmap, read_measured_frame
 from stdo.cli.output import UsageError, console, messages, print_json, told_errors
 from stdo.cli.progress_display import ProgressDisplay, progress_display
 from stdo.cli.service_commands import AsJson
-from stdo.decoder.codings import RunOptions
 from stdo.decoder.reconstruction import reconstruct as restored_frames
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.decoder.video_writer import write_mp4, write_png_frames, write_raw_yuv
+from stdo.networks.codings import RunOptions
 
 Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="Processor threads of the networks; 0 is one a core.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import peak
 from stdo.bundle.manifest import Colour
 
 FRACTION_BITS = 20
@@ -30,11 +31,6 @@ class ColourFactors:
     rgb_to_y: tuple[int, int, int]
     rgb_to_cb: tuple[int, int, int]
     rgb_to_cr: tuple[int, int, int]
-
-
-def peak(bit_depth: BitDepth) -> int:
-    """The largest sample: 255 or 1023."""
-    return (1 << bit_depth) - 1
 
 
 def colour_factors(colour: Colour, bit_depth: BitDepth) -> ColourFactors:

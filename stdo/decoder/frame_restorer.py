@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from stdo.bundle.geometry import FrameLayout, Image, assemble_patches, extract_patches, halved_grid
+from stdo.bundle.geometry import FrameLayout, Image, assemble_patches, extract_patches, halved_grid, sample_type
 from stdo.bundle.manifest import Channels, PatchGrid
 from stdo.bundle.patch_index import AS_DECODED, NetworkNumbers
-from stdo.decoder.frames import Plane, YuvFrame, sample_type, yuv_to_rgb
+from stdo.decoder.frames import Plane, YuvFrame, yuv_to_rgb
 from stdo.decoder.resize import resize_frame
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.upscale import Upscaler
 from stdo.errors import VideoError
+from stdo.networks.upscale import Upscaler
 
 # Pixels of the base stream, halo included, that a network sees at once. Bounds the memory of large frames: a network
 # with 128 channels holds 16 MiB in each of its layers' outputs.

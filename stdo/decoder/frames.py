@@ -15,12 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import Image as Image
+from stdo.bundle.geometry import Image, Sample, peak, sample_type
 from stdo.bundle.manifest import Colour
 from stdo.decoder.colour import FRACTION_BITS, colour_factors
-from stdo.decoder.colour import peak as peak
 
-Sample = np.uint8 | np.uint16
 Plane = npt.NDArray[Sample]
 """(h, w): uint8 at 8 bits a sample, uint16 at 10"""
 _Integers = npt.NDArray[np.int32]
@@ -28,11 +26,6 @@ _Integers = npt.NDArray[np.int32]
 _HALF = 1 << (FRACTION_BITS - 1)
 # Rows converted at once: small enough for the working set to stay in the processor's cache, and even.
 _BAND_ROWS = 32
-
-
-def sample_type(bit_depth: BitDepth) -> type[Sample]:
-    """How samples of that many bits are held."""
-    return np.uint8 if bit_depth == 8 else np.uint16
 
 
 def plane_to_depth(plane: Image, *, bit_depth: BitDepth, wanted: BitDepth) -> Image:

@@ -23,10 +23,10 @@ from stdo.bundle.h273 import ColourCodes
 from stdo.bundle.manifest import Manifest
 from stdo.bundle.mime import audio_codecs_string, codecs_string, mime_type
 from stdo.bundle.segments import Segment
-from stdo.decoder.codings import RunOptions, open_network, reads_file
-from stdo.decoder.upscale import CHANNEL_COUNTS
 from stdo.decoder.video_reader import open_base_stream
 from stdo.errors import StdoError
+from stdo.networks.codings import RunOptions, open_network, reads_file
+from stdo.networks.upscale import CHANNEL_COUNTS
 
 _PIXEL_FORMATS = {8: ("yuv420p", "yuvj420p"), 10: ("yuv420p10le",)}
 _UPRIGHT = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], np.int32).tobytes()

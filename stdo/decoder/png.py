@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import Image
+from stdo.bundle.geometry import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TRUECOLOUR = 2

@@ -10,13 +10,13 @@ from typing import overload
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.patch_index import NetworkNumbers
 from stdo.bundle.segments import Segment
-from stdo.decoder.codings import RunOptions, open_network, reads_file
 from stdo.decoder.frame_restorer import FrameRestorer
 from stdo.decoder.frames import YuvFrame
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.upscale import Upscaler
 from stdo.decoder.video_reader import decode_segment
 from stdo.errors import DamagedBundleError, FrameRangeError
+from stdo.networks.codings import RunOptions, open_network, reads_file
+from stdo.networks.upscale import Upscaler
 
 __all__ = [
     "BundleNetworks",

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import Plane, YuvFrame, peak, sample_type
+from stdo.bundle.geometry import peak, sample_type
+from stdo.decoder.frames import Plane, YuvFrame
 
 Filter = Literal["bicubic", "lanczos"]
 _Reals = npt.NDArray[np.float64]

@@ -7,8 +7,9 @@ from fractions import Fraction
 from functools import cached_property
 
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import Image
 from stdo.bundle.manifest import Colour
-from stdo.decoder.frames import Image, Plane, YuvFrame, rgb_to_luma, rgb_to_yuv, yuv_to_rgb
+from stdo.decoder.frames import Plane, YuvFrame, rgb_to_luma, rgb_to_yuv, yuv_to_rgb
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

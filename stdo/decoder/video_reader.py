@@ -11,7 +11,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from stdo.bundle.codecs import CODECS, BitDepth
-from stdo.decoder.frames import Plane, YuvFrame, sample_type
+from stdo.bundle.geometry import sample_type
+from stdo.decoder.frames import Plane, YuvFrame
 from stdo.errors import FrameRangeError, VideoError
 
 _SOUND_CODECS = ("aac", "opus", "mp3", "flac", "ac3", "eac3", "alac")

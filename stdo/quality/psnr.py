@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import FrameLayout
+from stdo.bundle.geometry import FrameLayout, Image, peak
 from stdo.bundle.manifest import Colour, PictureQuality
-from stdo.decoder.frames import Image, Plane, YuvFrame, peak, yuv_to_rgb
+from stdo.decoder.frames import Plane, YuvFrame, yuv_to_rgb
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.quality.ssim import LumaStatistics, ssim
 

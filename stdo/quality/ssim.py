@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import Plane, peak
+from stdo.bundle.geometry import peak
+from stdo.decoder.frames import Plane
 
 WINDOW = 11
 SIGMA = 1.5

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from app.serve.child_processes import PROJECT_FOLDER
-from stdo.decoder.general import GENERAL
+from stdo.networks.general import GENERAL
 from tests.app.live import LiveApi
 from tests.app.published import publish
 

@@ -9,7 +9,7 @@ from PIL import Image
 from demo.pictures import draw_comparison
 from demo.restoration import Comparison, Crop
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import sample_type
+from stdo.bundle.geometry import sample_type
 from stdo.decoder.restored_frame import RestoredFrame
 from tests.stdo.bundles import BT709
 

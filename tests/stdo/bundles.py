@@ -41,8 +41,8 @@ from stdo.bundle.manifest import (
     SegmentTable,
     Source,
     StreamHeader,
+    manifest_bytes,
 )
-from stdo.bundle.manifest_writer import manifest_bytes
 from stdo.bundle.mime import audio_codecs_string, codecs_string, mime_type
 from stdo.bundle.patch_index import encode_segment
 from stdo.bundle.playlist import media_playlist

@@ -19,10 +19,11 @@ import onnxruntime
 
 import stdo
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import Image, peak, sample_type
 from stdo.bundle.manifest import Channels, Colour, Network, Scale
 from stdo.bundle.patch_index import AS_DECODED
-from stdo.decoder.frames import Image, YuvFrame, peak, sample_type
-from stdo.decoder.general import general_network
+from stdo.decoder.frames import YuvFrame
+from stdo.networks.general import general_network
 from tests.stdo.bundles import CHANNEL_COUNT, convolution_network, write_small_bundle
 
 GOLDEN = Path(__file__).with_name("golden")

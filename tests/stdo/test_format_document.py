@@ -18,7 +18,8 @@ from stdo.bundle.manifest import Colour
 from stdo.bundle.patch_index import decode_segment
 from stdo.decoder.colour import colour_factors
 from stdo.decoder.frames import yuv_to_rgb
-from stdo.decoder.onnx_profile import (
+from stdo.decoder.video_reader import decode_video
+from stdo.networks.onnx_profile import (
     IR_VERSION,
     LARGEST_ENLARGEMENT,
     LARGEST_KERNEL,
@@ -29,7 +30,6 @@ from stdo.decoder.onnx_profile import (
     OPERATORS,
     OPSET,
 )
-from stdo.decoder.video_reader import decode_video
 from tests.stdo.make_golden import GOLDEN, GOLDEN_NAMES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import stdo
+from stdo.bundle.geometry import sample_type
 from stdo.bundle.manifest import Colour
-from stdo.decoder.frames import sample_type
 from tests.stdo.bundles import write_small_bundle
 from tests.stdo.independent_decoder import decode_bundle
 from tests.stdo.make_golden import (

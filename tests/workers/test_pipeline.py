@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import stdo
-from stdo.bundle.patch_errors import decibels, decode_patch_errors
-from stdo.decoder.frames import YuvFrame, peak, yuv_to_rgb
+from stdo.bundle.geometry import peak
+from stdo.decoder.frames import YuvFrame, yuv_to_rgb
+from stdo.quality.patch_errors import decibels, decode_patch_errors
 from tests.clips import LOSSLESS, ClipMaker
 from tests.workers.pipeline_runs import CREATED_AT, Job, Run, encode, settings_of
 from workers.base_stream.encode import EncodedBaseStream

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from models.general import general_network_sha256
 from stdo.bundle.bundle import open_bundle
-from stdo.bundle.manifest import FORMAT_VERSION, FileEntry, Manifest, Provenance, Quality
+from stdo.bundle.manifest import FORMAT_VERSION, FileEntry, Manifest, Provenance, Quality, manifest_bytes
 from stdo.bundle.manifest_reader import MANIFEST_NAME
-from stdo.bundle.manifest_writer import manifest_bytes
 from workers.base_stream.encode import EncodedBaseStream
 from workers.base_stream.frame_pairs import VideoFiles
 from workers.delivery.export import ExportedFiles

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import torch
 
 from stdo.bundle.bundle import Bundle
-from stdo.bundle.geometry import FrameLayout
+from stdo.bundle.geometry import FrameLayout, peak
 from stdo.bundle.manifest import PictureQuality, PrecisionLoss
-from stdo.bundle.patch_errors import QuarterDecibels, measured_frame, quarter_decibels
-from stdo.decoder.frames import YuvFrame, peak
+from stdo.decoder.frames import YuvFrame
 from stdo.decoder.reconstruction import CodedFrame, FrameRestorer, coded_frames
 from stdo.decoder.resize import Filter, resize_frame
 from stdo.decoder.restored_frame import RestoredFrame
+from stdo.quality.patch_errors import QuarterDecibels, measured_frame, quarter_decibels
 from stdo.quality.psnr import FRAME_PSNR_WITHOUT_ERROR, FrameError, FrameErrors, ReferenceFrame, frame_error, summary
 from workers.base_stream.frame_pairs import VideoFiles
 from workers.delivery.networks import JobNetworks

@@ -14,7 +14,7 @@ from torch import nn
 from core.presets import EncodingSettings
 from stdo.bundle.bundle import Bundle
 from stdo.decoder.reconstruction import BundleNetworks, RunOptions
-from stdo.decoder.upscale import Upscaler
+from stdo.networks.upscale import Upscaler
 from workers.training.torch_upscaler import TorchUpscaler
 from workers.training.trained_network import TrainedNetwork, TrainedNetworks
 

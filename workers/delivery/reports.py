@@ -1,7 +1,7 @@
 """The bundle's quality/ folder: what was measured, for people. Nothing here is needed by a decoder.
 
 report.json        figures of the whole video, and of each segment with measured frames
-patch_errors.bin   the error of each patch of each measured frame (stdo.bundle.patch_errors)
+patch_errors.bin   the error of each patch of each measured frame (stdo.quality.patch_errors)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from stdo.bundle.bundle import Bundle
 from stdo.bundle.manifest import FileEntry
-from stdo.bundle.patch_errors import PATCH_ERRORS_NAME, MeasuredSegment, encode_measured_segment
+from stdo.quality.patch_errors import PATCH_ERRORS_NAME, MeasuredSegment, encode_measured_segment
 from workers.delivery.export import file_entry
 from workers.delivery.measure import VARIANTS, Measurement
 

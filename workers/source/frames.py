@@ -17,8 +17,9 @@ import ffmpeg
 import numpy as np
 
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import sample_type
 from stdo.bundle.manifest import Picture
-from stdo.decoder.frames import Plane, YuvFrame, sample_type
+from stdo.decoder.frames import Plane, YuvFrame
 from workers.errors import FrameMismatchError
 from workers.ffmpeg.program import FFmpeg, apply_filters, decoder_options, demuxer_options, file_url
 from workers.source.colour import PIXEL_FORMATS, colour_parameters

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.channels import Channels, channel_count
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import FrameLayout, Image, extract_patches
+from stdo.bundle.geometry import FrameLayout, Image, extract_patches, peak
 from stdo.bundle.manifest import Colour, PatchGrid
-from stdo.decoder.frames import YuvFrame, peak, yuv_to_rgb
+from stdo.decoder.frames import YuvFrame, yuv_to_rgb
 from workers.base_stream.frame_pairs import FramePair, VideoFiles
 from workers.training.frame_threads import map_frames
 from workers.training.patch_selection import PatchNumbers, PatchSelection

@@ -8,12 +8,11 @@ from torch import nn
 
 from models.channels import Channels
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import Image
-from stdo.decoder.frames import peak, sample_type
+from stdo.bundle.geometry import Image, peak, sample_type
 
 
 class TorchUpscaler:
-    """A stdo.decoder.upscale.Upscaler in torch: float32, and rounded to whole samples as docs/FORMAT.md says."""
+    """A stdo.networks.upscale.Upscaler in torch: float32, and rounded to whole samples as docs/FORMAT.md says."""
 
     def __init__(
         self, network: nn.Module, *, scale: int, channels: Channels, device: torch.device, batch_size: int = 16

@@ -12,7 +12,7 @@ import pytest
 
 from app.serve.child_processes import PROJECT_FOLDER
 from stdo.bundle.schema import SCHEMA_PATH
-from stdo.decoder.general import GENERAL
+from stdo.networks.general import GENERAL
 from tests.app.live import assert_problem, live_api
 from tests.core.samples import sample_bundle
 from tests.deployments import Deployment

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import stdo
-from stdo.bundle.manifest import Network
-from stdo.bundle.manifest_writer import strip_manifest
+from stdo.bundle.manifest import Network, strip_manifest
 from stdo.bundle.patch_index import AS_DECODED, encode_segment
 from stdo.bundle.segments import encode_segment_table
 from stdo.errors import BundleNotFoundError, DamagedBundleError, MalformedPatchIndexError, MalformedSegmentTableError

@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from stdo.bundle.manifest import strip_manifest
 from stdo.bundle.manifest_reader import parse_manifest
-from stdo.bundle.manifest_writer import strip_manifest
 from stdo.bundle.schema import SCHEMA_PATH, manifest_schema
 from tests.stdo.bundle.test_manifest_reader import _for_people, changed
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from stdo.bundle.bundle import open_bundle
-from stdo.bundle.patch_errors import PATCH_ERRORS_NAME, MeasuredSegment, encode_measured_segment
 from stdo.cli import restore_commands
-from stdo.decoder.codings import RunOptions
 from stdo.decoder.reconstruction import reconstruct
+from stdo.networks.codings import RunOptions
+from stdo.quality.patch_errors import PATCH_ERRORS_NAME, MeasuredSegment, encode_measured_segment
 from tests.stdo.bundles import write_small_bundle
 from tests.stdo.cli.running import RunStdo, run_stdo_process
 from tests.stdo.service.scripted_service import ScriptedService
@@ -89,7 +89,7 @@ def test_outputs_and_frames_that_can_not_be(stdo: RunStdo, bundle_folder: Path, 
 def test_nothing_but_frames_reaches_standard_output(bundle_folder: Path) -> None:
     noisy = """
 import os
-import stdo.decoder.upscale as module
+import stdo.networks.upscale as module
 
 class NoisyUpscaler(module.OnnxUpscaler):
     def __call__(self, *arguments, **options):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import FrameLayout
+from stdo.bundle.geometry import FrameLayout, Image
 from stdo.bundle.manifest import Channels, Scale
 from stdo.bundle.patch_index import AS_DECODED
 from stdo.decoder.frame_restorer import FrameRestorer, as_decoded
-from stdo.decoder.frames import Image, plane_to_depth, yuv_to_rgb
+from stdo.decoder.frames import plane_to_depth, yuv_to_rgb
 from stdo.decoder.resize import resize_frame
 from stdo.errors import VideoError
 from tests.stdo.bundles import BT709, make_grid, make_picture, random_frame

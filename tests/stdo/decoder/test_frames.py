@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import peak, sample_type
 from stdo.bundle.manifest import Colour
-from stdo.decoder.frames import YuvFrame, peak, plane_to_depth, rgb_to_luma, rgb_to_yuv, sample_type, yuv_to_rgb
+from stdo.decoder.frames import YuvFrame, plane_to_depth, rgb_to_luma, rgb_to_yuv, yuv_to_rgb
 from tests.stdo.bundles import random_frame
 
 LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import Plane, peak, sample_type
+from stdo.bundle.geometry import peak, sample_type
+from stdo.decoder.frames import Plane
 from stdo.decoder.resize import Filter, resize_frame, resize_plane
 from tests.stdo.bundles import random_frame
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import peak, rgb_to_luma, rgb_to_yuv, sample_type, yuv_to_rgb
+from stdo.bundle.geometry import peak, sample_type
+from stdo.decoder.frames import rgb_to_luma, rgb_to_yuv, yuv_to_rgb
 from stdo.decoder.restored_frame import RestoredFrame
 from tests.stdo.bundles import BT709, random_frame
 

@@ -15,9 +15,10 @@ from PIL import Image as PillowImage
 
 import stdo
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import sample_type
 from stdo.bundle.manifest import Colour
 from stdo.bundle.segments import Segment
-from stdo.decoder.frames import YuvFrame, sample_type
+from stdo.decoder.frames import YuvFrame
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.decoder.video_writer import write_mp4, write_png_frames, write_raw_yuv
 from stdo.errors import DamagedBundleError, VideoError

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import FrameLayout
+from stdo.bundle.geometry import FrameLayout, peak, sample_type
 from stdo.bundle.manifest import PictureQuality, Scale
-from stdo.decoder.frames import YuvFrame, peak, sample_type, yuv_to_rgb
+from stdo.decoder.frames import YuvFrame, yuv_to_rgb
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.quality.psnr import (
     FrameErrors,

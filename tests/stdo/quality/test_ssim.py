@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import peak, sample_type
+from stdo.bundle.geometry import peak, sample_type
 from stdo.quality.ssim import LumaStatistics, ssim
 
 Plane = npt.NDArray[np.uint8 | np.uint16]

@@ -8,7 +8,7 @@ import torch
 from core.presets import EncodingSettings, resolve_settings
 from models.registry import build_network
 from stdo.bundle.bundle import open_bundle
-from stdo.decoder.upscale import OnnxUpscaler
+from stdo.networks.upscale import OnnxUpscaler
 from tests.stdo.bundles import write_small_bundle
 from workers.delivery.networks import JobNetworks
 from workers.training.torch_upscaler import TorchUpscaler

@@ -12,7 +12,7 @@ from torch import nn
 
 from core.presets import EncodingSettings, resolve_settings
 from models.registry import ARCHITECTURES, build_network
-from stdo.decoder.onnx_profile import check_profile
+from stdo.networks.onnx_profile import check_profile
 from workers.delivery.onnx_graph import OPSET, network_to_onnx
 from workers.training.trained_network import TrainedNetwork
 from workers.training.weight_coding import Int8Weights, Precision, RoundedNetwork, int8_scales

@@ -10,8 +10,8 @@ import torch
 from core.presets import EncodingSettings, resolve_settings
 from models.channels import Channels
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import patch_boxes
-from stdo.decoder.frames import peak, yuv_to_rgb
+from stdo.bundle.geometry import patch_boxes, peak
+from stdo.decoder.frames import yuv_to_rgb
 from tests.workers.training.synthetic import COLOUR, layout_of, synthetic_video
 from workers.base_stream.frame_pairs import VideoFiles
 from workers.training.patch_selection import PatchSelection

@@ -10,8 +10,8 @@ import torch
 from core.presets import EncodingSettings, resolve_settings
 from models.general import load_general_network
 from stdo.bundle.codecs import BitDepth
-from stdo.bundle.geometry import extract_patches, patch_boxes
-from stdo.decoder.frames import peak, yuv_to_rgb
+from stdo.bundle.geometry import extract_patches, patch_boxes, peak
+from stdo.decoder.frames import yuv_to_rgb
 from stdo.quality.psnr import patch_pixel_counts
 from stdo.service.resources import ProgressUnit, Stage
 from tests.workers.training.synthetic import COLOUR, layout_of, silent, synthetic_video

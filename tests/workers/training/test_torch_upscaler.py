@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from models.registry import build_network
 from stdo.bundle.codecs import BitDepth
-from stdo.decoder.frames import peak, sample_type
-from stdo.decoder.upscale import OnnxUpscaler
+from stdo.bundle.geometry import peak, sample_type
+from stdo.networks.upscale import OnnxUpscaler
 from workers.delivery.onnx_graph import network_to_onnx
 from workers.training.torch_upscaler import TorchUpscaler
 

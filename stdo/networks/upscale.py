@@ -12,10 +12,10 @@ import numpy.typing as npt
 import onnxruntime
 
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import Image, peak, sample_type
 from stdo.bundle.manifest import Channels
-from stdo.decoder.frames import Image, peak, sample_type
-from stdo.decoder.onnx_profile import check_profile
 from stdo.errors import NetworkError
+from stdo.networks.onnx_profile import check_profile
 
 CHANNEL_COUNTS: Mapping[Channels, int] = {"rgb": 3, "yuv": 6, "luma": 1}
 """Planes that a network reads and writes."""

@@ -6,14 +6,14 @@ import zlib
 import numpy as np
 import pytest
 
-from stdo.bundle.patch_errors import (
+from stdo.errors import MalformedPatchErrorsError
+from stdo.quality.patch_errors import (
     MeasuredSegment,
     decode_patch_errors,
     encode_measured_segment,
     measured_frame,
     quarter_decibels,
 )
-from stdo.errors import MalformedPatchErrorsError
 
 _RANDOM = np.random.default_rng(1)
 _SEGMENTS = [

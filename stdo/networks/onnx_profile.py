@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from stdo.decoder.onnx_file import FLOAT, FLOAT16, INT8, Attribute, Node, OnnxFile, Tensor, foreign, read_onnx_file
+from stdo.networks.onnx_file import FLOAT, FLOAT16, INT8, Attribute, Node, OnnxFile, Tensor, foreign, read_onnx_file
 
 OPSET = 17
 IR_VERSION = 8

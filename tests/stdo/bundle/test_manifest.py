@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stdo.bundle.manifest import manifest_bytes, strip_manifest
 from stdo.bundle.manifest_reader import parse_manifest
-from stdo.bundle.manifest_writer import manifest_bytes, strip_manifest
 from tests.stdo.bundles import write_small_bundle
 
 

@@ -15,13 +15,13 @@ from onnx import numpy_helper
 import stdo
 from models.general import load_general_network
 from pretraining.export_general import client_forms, export_general
+from stdo.bundle.geometry import Image
 from stdo.bundle.manifest import Channels, FileEntry, Network
 from stdo.bundle.manifest_reader import KNOWN_CODINGS
-from stdo.decoder.codings import CODINGS, RunOptions, open_network, reads_file
-from stdo.decoder.frames import Image
-from stdo.decoder.general import GENERAL, INDEX, general_network
-from stdo.decoder.onnx_profile import check_profile
 from stdo.errors import NetworkError, UnsupportedCodingError
+from stdo.networks.codings import CODINGS, RunOptions, open_network, reads_file
+from stdo.networks.general import GENERAL, INDEX, general_network
+from stdo.networks.onnx_profile import check_profile
 from tests.stdo.bundles import nearest_network, write_small_bundle
 
 ONE_THREAD = RunOptions(threads=1)
@@ -143,5 +143,5 @@ def test_export_adds_to_what_is_there_and_takes_nothing_away(tmp_path: Path, mon
 def test_package_holds_the_general_networks() -> None:
     """In the wheel too: pyproject.toml lists the files."""
     project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"stdo.decoder.general"' in project
+    assert '"stdo.networks.general"' in project
     assert '"decoder/general/index.json", "decoder/general/*.onnx"' in project

@@ -12,9 +12,9 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from models.registry import ARCHITECTURES, build_network
-from stdo.decoder.onnx_profile import MOST_BYTES, MOST_NODES, OPERATORS, check_profile
-from stdo.decoder.upscale import OnnxUpscaler
 from stdo.errors import NetworkError
+from stdo.networks.onnx_profile import MOST_BYTES, MOST_NODES, OPERATORS, check_profile
+from stdo.networks.upscale import OnnxUpscaler
 from tests.stdo.bundles import sharpening_network
 from workers.delivery.onnx_graph import network_to_onnx
 from workers.training.weight_coding import Int8Weights, RoundedNetwork, int8_scales

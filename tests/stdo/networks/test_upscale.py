@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto
 
 from stdo.bundle.codecs import BitDepth
+from stdo.bundle.geometry import Image, peak, sample_type
 from stdo.bundle.manifest import Channels
-from stdo.decoder.frames import Image, peak, sample_type
-from stdo.decoder.upscale import CHANNEL_COUNTS, OnnxUpscaler
 from stdo.errors import NetworkError
+from stdo.networks.upscale import CHANNEL_COUNTS, OnnxUpscaler
 from tests.stdo.bundles import convolution_network, nearest_network, sharpening_network
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stdo.bundle.manifest import Network
-from stdo.decoder.general import GENERAL
-from stdo.decoder.upscale import CPU_PROVIDERS, OnnxUpscaler, Upscaler
 from stdo.errors import NetworkError, UnsupportedCodingError
+from stdo.networks.general import GENERAL
+from stdo.networks.upscale import CPU_PROVIDERS, OnnxUpscaler, Upscaler
 
 
 @dataclass(frozen=True, kw_only=True)
