@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from workers.training.weight_coding import Int8Weights, Precision, RoundedNetwork
+from workers.training.weight_rounding import Int8Weights, Precision, RoundedNetwork
 
 OPSET = 17
 _SHAPE = {0: "batch", 2: "height", 3: "width"}

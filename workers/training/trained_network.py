@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from core.presets import EncodingSettings
 from models.registry import build_network
 from workers.training.tensor_files import put_under, read_tensors, under, write_tensors
-from workers.training.weight_coding import Int8Weights, Precision, RoundedNetwork
+from workers.training.weight_rounding import Int8Weights, Precision, RoundedNetwork
 
 _WEIGHTS, _VALUES, _SCALES, _BIASES = "weights.", "int8_values.", "int8_scales.", "int8_biases."
 _FACTS = "networks"

@@ -17,7 +17,7 @@ from stdo.networks.onnx_profile import MOST_BYTES, MOST_NODES, OPERATORS, check_
 from stdo.networks.upscale import OnnxUpscaler
 from tests.stdo.bundles import sharpening_network
 from workers.delivery.onnx_graph import network_to_onnx
-from workers.training.weight_coding import Int8Weights, RoundedNetwork, int8_scales
+from workers.training.weight_rounding import Int8Weights, RoundedNetwork, int8_scales
 
 
 def _rounded(network: Any) -> RoundedNetwork:

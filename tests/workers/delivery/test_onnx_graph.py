@@ -15,7 +15,7 @@ from models.registry import ARCHITECTURES, build_network
 from stdo.networks.onnx_profile import check_profile
 from workers.delivery.onnx_graph import OPSET, network_to_onnx
 from workers.training.trained_network import TrainedNetwork
-from workers.training.weight_coding import Int8Weights, Precision, RoundedNetwork, int8_scales
+from workers.training.weight_rounding import Int8Weights, Precision, RoundedNetwork, int8_scales
 
 Channels = Literal["rgb", "luma"]
 

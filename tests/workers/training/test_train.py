@@ -21,7 +21,7 @@ from workers.training.sharing import sharing_of
 from workers.training.torch_upscaler import TorchUpscaler
 from workers.training.train import train, training_fingerprint
 from workers.training.trained_network import TrainedNetwork, TrainedNetworks
-from workers.training.weight_coding import Int8Weights, Precision, RoundedNetwork
+from workers.training.weight_rounding import Int8Weights, Precision, RoundedNetwork
 
 CPU = torch.device("cpu")
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "fp32")

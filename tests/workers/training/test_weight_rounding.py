@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models.general import load_general_network
-from workers.training.weight_coding import Int8Weights, int8_scales
-from workers.training.weight_rounding import round_network
+from workers.training.weight_rounding import Int8Weights, int8_scales, round_network
 
 
 def smooth_pictures(seed: int) -> Tensor:
