@@ -6,16 +6,19 @@ while reading: nothing is skipped that ONNX Runtime would act on. Numbers of fie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from stdo.decoder.protobuf import read_fields, to_bytes, to_number, to_numbers, to_text
 from stdo.errors import NetworkError
 
 FLOAT, INT8, FLOAT16 = 1, 3, 10
 """ONNX's numbers of element types."""
 _VALUE_BYTES = {FLOAT: 4, INT8: 1, FLOAT16: 2}
+_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
+"""How Protocol Buffers write a field."""
+_Value = int | bytes
+"""What a field holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +75,13 @@ def read_onnx_file(model: bytes) -> OnnxFile:
         NetworkError: it is no ONNX file, or holds something that the profile has no use for.
     """
     ir_version, graphs, opsets = 0, [], []
-    for field, value in read_fields(model):
+    for field, value in _read_fields(model):
         if field == 1:
-            ir_version = to_number(value)
+            ir_version = _to_number(value)
         elif field == 7:
-            graphs.append(to_bytes(value))
+            graphs.append(_to_bytes(value))
         elif field == 8:
-            opsets.append(_opset(to_bytes(value)))
+            opsets.append(_opset(_to_bytes(value)))
         elif field not in (2, 3, 4, 5, 6):  # Names, versions and words of the program that wrote it.
             raise foreign(f"the model has field {field}, such as functions")
     if len(graphs) != 1:
@@ -88,25 +91,25 @@ def read_onnx_file(model: bytes) -> OnnxFile:
 
 def _opset(message: bytes) -> tuple[str, int]:
     domain, version = "", 0
-    for field, value in read_fields(message):
+    for field, value in _read_fields(message):
         if field == 1:
-            domain = to_text(value)
+            domain = _to_text(value)
         elif field == 2:
-            version = to_number(value)
+            version = _to_number(value)
     return ("" if domain == "ai.onnx" else domain), version
 
 
 def _graph(message: bytes, *, ir_version: int, opsets: tuple[tuple[str, int], ...]) -> OnnxFile:
     nodes, weights, inputs, outputs = [], [], [], []
-    for field, value in read_fields(message):
+    for field, value in _read_fields(message):
         if field == 1:
-            nodes.append(_node(to_bytes(value)))
+            nodes.append(_node(_to_bytes(value)))
         elif field == 5:
-            weights.append(_tensor(to_bytes(value)))
+            weights.append(_tensor(_to_bytes(value)))
         elif field == 11:
-            inputs.append(_border(to_bytes(value)))
+            inputs.append(_border(_to_bytes(value)))
         elif field == 12:
-            outputs.append(_border(to_bytes(value)))
+            outputs.append(_border(_to_bytes(value)))
         elif field not in (2, 10):  # Its name and a text.
             raise foreign(f"the graph has field {field}, such as sparse weights")
     return OnnxFile(
@@ -121,34 +124,34 @@ def _graph(message: bytes, *, ir_version: int, opsets: tuple[tuple[str, int], ..
 
 def _border(message: bytes) -> tuple[str, int]:
     name, element_type = "", 0
-    for field, value in read_fields(message):
+    for field, value in _read_fields(message):
         if field == 1:
-            name = to_text(value)
+            name = _to_text(value)
         elif field == 2:
-            for kind, tensor_type in read_fields(to_bytes(value)):
+            for kind, tensor_type in _read_fields(_to_bytes(value)):
                 if kind != 1:
                     continue
-                for inner, number in read_fields(to_bytes(tensor_type)):
-                    element_type = to_number(number) if inner == 1 else element_type
+                for inner, number in _read_fields(_to_bytes(tensor_type)):
+                    element_type = _to_number(number) if inner == 1 else element_type
     return name, element_type
 
 
 def _node(message: bytes) -> Node:
     inputs, outputs, operator = [], [], ""
     attributes: dict[str, Attribute] = {}
-    for field, value in read_fields(message):
+    for field, value in _read_fields(message):
         if field == 1:
-            inputs.append(to_text(value))
+            inputs.append(_to_text(value))
         elif field == 2:
-            outputs.append(to_text(value))
+            outputs.append(_to_text(value))
         elif field == 4:
-            operator = to_text(value)
+            operator = _to_text(value)
         elif field == 5:
-            name, attribute = _attribute(to_bytes(value))
+            name, attribute = _attribute(_to_bytes(value))
             attributes[name] = attribute
         elif field == 7:
-            if to_text(value) not in ("", "ai.onnx"):
-                raise foreign(f"an operator of the domain {to_text(value)}")
+            if _to_text(value) not in ("", "ai.onnx"):
+                raise foreign(f"an operator of the domain {_to_text(value)}")
         elif field not in (3, 6):  # Its name and a text.
             raise foreign(f"a node has field {field}")
     if len(outputs) != 1:
@@ -158,15 +161,15 @@ def _node(message: bytes) -> Node:
 
 def _attribute(message: bytes) -> tuple[str, Attribute]:
     name, values, numbers = "", list[Attribute](), list[int]()
-    for field, value in read_fields(message):
+    for field, value in _read_fields(message):
         if field == 1:
-            name = to_text(value)
+            name = _to_text(value)
         elif field in (2, 3, 4):
             values.append(value)
         elif field == 5:
-            values.append(_tensor(to_bytes(value)))
+            values.append(_tensor(_to_bytes(value)))
         elif field == 8:
-            numbers += to_numbers(value)
+            numbers += _to_numbers(value)
         elif field not in (13, 20):  # A text and the attribute's type.
             raise foreign(f"an attribute has field {field}, such as a graph of its own")
     if numbers:
@@ -178,15 +181,15 @@ def _attribute(message: bytes) -> tuple[str, Attribute]:
 
 def _tensor(message: bytes) -> Tensor:
     name, data_type, dims, raw = "", 0, list[int](), b""
-    for field, value in read_fields(message):
+    for field, value in _read_fields(message):
         if field == 1:
-            dims += to_numbers(value)
+            dims += _to_numbers(value)
         elif field == 2:
-            data_type = to_number(value)
+            data_type = _to_number(value)
         elif field == 8:
-            name = to_text(value)
+            name = _to_text(value)
         elif field == 9:
-            raw = to_bytes(value)
+            raw = _to_bytes(value)
         elif field in (13, 14):
             raise foreign("weights in another file")
         elif field != 12:
@@ -196,3 +199,82 @@ def _tensor(message: bytes) -> Tensor:
     if len(raw) != prod(dims) * _VALUE_BYTES[data_type]:
         raise foreign(f"weights of the shape {dims} in {len(raw)} bytes")
     return Tensor(name=name, data_type=data_type, dims=tuple(dims), raw=raw)
+
+
+def _read_fields(message: bytes) -> Iterator[tuple[int, _Value]]:
+    """A message's fields in order: number, and a whole number (varint) or bytes (everything else).
+
+    Raises:
+        NetworkError: the bytes are no message.
+    """
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, wire_type = key >> 3, key & 7
+        if wire_type == _VARINT:
+            value, position = _varint(message, position)
+            yield number, value
+            continue
+        if wire_type == _BYTES:
+            byte_count, position = _varint(message, position)
+        elif wire_type in (_FIXED_64, _FIXED_32):
+            byte_count = 8 if wire_type == _FIXED_64 else 4
+        else:
+            raise _damaged()
+        if number == 0 or position + byte_count > len(message):
+            raise _damaged()
+        yield number, message[position : position + byte_count]
+        position += byte_count
+
+
+def _to_numbers(value: _Value) -> list[int]:
+    """A repeated whole number: one varint, or several packed into bytes."""
+    if isinstance(value, int):
+        return [value]
+    numbers, position = [], 0
+    while position < len(value):
+        number, position = _varint(value, position)
+        numbers.append(number)
+    return numbers
+
+
+def _to_text(value: _Value) -> str:
+    """A string. Raises NetworkError where it is none."""
+    if isinstance(value, int):
+        raise _damaged()
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged() from error
+
+
+def _to_bytes(value: _Value) -> bytes:
+    """Bytes, such as those of an inner message. Raises NetworkError where it is a number."""
+    if isinstance(value, int):
+        raise _damaged()
+    return value
+
+
+def _to_number(value: _Value) -> int:
+    """A whole number. Raises NetworkError where it is none."""
+    if not isinstance(value, int):
+        raise _damaged()
+    return value
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """A varint and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            raise _damaged()
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise _damaged()
+
+
+def _damaged() -> NetworkError:
+    return NetworkError("The network is no ONNX file. Fetch the bundle again, or make it anew.")

@@ -17,19 +17,19 @@ from stdo.decoder.upscale import OnnxUpscaler
 from stdo.errors import NetworkError
 from tests.stdo.bundles import sharpening_network
 from workers.delivery.onnx_graph import network_to_onnx
-from workers.training.weight_coding import Int8Weights, RoundedNetwork, int8_steps
+from workers.training.weight_coding import Int8Weights, RoundedNetwork, int8_scales
 
 
 def _rounded(network: Any) -> RoundedNetwork:
     weights = {}
     for name, value in network.state_dict().items():
         if value.ndim == 4:
-            steps = int8_steps(value)
-            weights[name] = Int8Weights(values=(value / steps[:, None, None, None]).round().char(), steps=steps)
+            scales = int8_scales(value)
+            weights[name] = Int8Weights(values=(value / scales[:, None, None, None]).round().char(), scales=scales)
     return RoundedNetwork(weights=weights, biases={})
 
 
-@pytest.mark.parametrize(("scale", "precision"), [(2, "int8"), (3, "fp32"), (4, "fp16")])
+@pytest.mark.parametrize(("scale", "precision"), [(1, "int8"), (2, "int8"), (3, "fp32"), (4, "fp16")])
 @pytest.mark.parametrize("architecture", [known.name for known in ARCHITECTURES])
 def test_every_network_that_the_service_makes_is_inside(architecture: str, scale: int, precision: Any) -> None:
     network = build_network(architecture, scale=scale, channels="luma")
