@@ -124,8 +124,7 @@ def print_tables(bundle: Bundle, *, seconds: Mapping[str, float], console: Conso
     manifest = bundle.manifest
     times = Table("", title="Where the time went", title_justify="left")
     times.add_column("seconds", justify="right")
-    titles: dict[str, str] = {str(stage): title for stage, title in STAGE_TITLES.items()}
-    for name, title in (_STEPS_BEFORE | titles | _STEPS_AFTER).items():
+    for name, title in (*_STEPS_BEFORE.items(), *STAGE_TITLES.items(), *_STEPS_AFTER.items()):
         if name in seconds:
             times.add_row(title, f"{seconds[name]:.1f}")
     times.add_section()

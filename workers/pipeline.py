@@ -25,7 +25,7 @@ from workers.progress import Progress
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 from workers.training.device import select_device
 from workers.training.groups import GroupPlan, plan_groups
-from workers.training.score import PatchScores, check_patch_count, score_patches
+from workers.training.score import check_patch_count, score_patches
 from workers.training.train import train as train_networks
 from workers.training.trained_network import TrainedNetworks
 from workers.work_folder import WorkFolder
@@ -114,9 +114,8 @@ def finish(
     exported = export_files(files, base_stream, networks, groups, report)
     name = BundleName(bundle_id=bundle_id, created_at=created_at)
     manifest = write_manifest(files.bundle, assemble_manifest(exported, video, networks, base_stream, name))
-    scores = PatchScores.load(files.scores)
     with open_bundle(files.bundle) as bundle:
-        measurement = measure(bundle, video, networks, scores, device=torch_device, report=report)
+        measurement = measure(bundle, video, networks, files.scores, device=torch_device, report=report)
         reports = write_reports(files.bundle, bundle, measurement)
     return write_manifest(files.bundle, with_quality(manifest, measurement, reports))
 

@@ -1,4 +1,4 @@
-"""The files that one part of the pipeline leaves for the next. `core.jobs.part_kinds` says who needs which."""
+"""The names of the files that one part of the pipeline leaves for the next: core.jobs.part_kinds says for which."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,7 @@ def measure(
     bundle: Bundle,
     video: VideoFiles,
     networks: JobNetworks,
-    scores: PatchScores,
+    scores: Path,
     *,
     device: torch.device,
     report: Progress,
@@ -77,6 +78,7 @@ def measure(
 
     Args:
         bundle: with the networks, its manifest still without quality.
+        scores: the file of PatchScores.
         device: what the networks run on; where it is a GPU, in torch.
     """
     layout = bundle.layout
@@ -84,7 +86,7 @@ def measure(
     frames = frames_to_measure(layout.picture.frame_count, networks.settings.measure.max_frames)
     work = _FrameWork.of(bundle, networks, device)
     errors = {variant: FrameErrors.empty(len(frames)) for variant in VARIANTS}
-    errors["f0"] = scores.f0_frames[frames]
+    errors["f0"], f0_patches = _f0_errors(scores, frames, layout)
     exact = FrameErrors.empty(len(frames[::PRECISION_STEP]))
     restored_patches = np.empty((len(frames), layout.grid.patch_count), np.uint8)
     done = 0
@@ -104,7 +106,7 @@ def measure(
         layout=layout,
         frames=frames,
         errors=errors,
-        f0_patches=quarter_decibels(scores.mse[frames], peak=peak(layout.picture.bit_depth)),
+        f0_patches=f0_patches,
         restored_patches=restored_patches,
         precision_loss=_precision_loss(exact, errors["restored"][::PRECISION_STEP], layout),
     )
@@ -181,6 +183,12 @@ def _pairs(
                 yield _Pair(place=place, coded=coded, source=source)
                 break
             sign_of_life()
+
+
+def _f0_errors(scores: Path, frames: _FrameNumbers, layout: FrameLayout) -> tuple[FrameErrors, QuarterDecibels]:
+    """Of all that the scores hold, what was measured of these frames; the rest is let go of at once."""
+    every = PatchScores.load(scores)
+    return every.f0_frames[frames], quarter_decibels(every.mse[frames], peak=peak(layout.picture.bit_depth))
 
 
 def _filtered(base: YuvFrame, layout: FrameLayout, name: Filter) -> RestoredFrame:
