@@ -15,6 +15,7 @@ from stdo.bundle.bundle import open_bundle
 from stdo.bundle.manifest import Manifest
 from workers.base_stream.encode import EncodedBaseStream, encode_base_stream
 from workers.base_stream.frame_pairs import VideoFiles, frame_layout
+from workers.base_stream.patch_limits import check_patch_count
 from workers.delivery.export import export_files
 from workers.delivery.manifest import BundleName, assemble_manifest, with_quality, write_manifest
 from workers.delivery.measure import measure
@@ -25,7 +26,7 @@ from workers.progress import Progress
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 from workers.training.device import select_device
 from workers.training.groups import GroupPlan, plan_groups
-from workers.training.score import check_patch_count, score_patches
+from workers.training.score import score_patches
 from workers.training.train import train as train_networks
 from workers.training.trained_network import TrainedNetworks
 from workers.work_folder import WorkFolder

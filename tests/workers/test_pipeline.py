@@ -18,11 +18,11 @@ from stdo.decoder.frames import YuvFrame, yuv_to_rgb
 from stdo.quality.patch_errors import decibels, decode_patch_errors
 from tests.clips import LOSSLESS, ClipMaker
 from tests.workers.pipeline_runs import CREATED_AT, Job, Run, encode, settings_of
+from workers.base_stream import patch_limits
 from workers.base_stream.encode import EncodedBaseStream
 from workers.errors import TooManyPatchesError
 from workers.source.frames import read_source_frames
 from workers.source.probe import SourceInfo
-from workers.training import score
 from workers.training.device import DeviceUnavailableError
 from workers.training.trained_network import TrainedNetworks
 from workers.work_folder import WorkFolder
@@ -79,7 +79,7 @@ def test_too_many_patches_are_refused_before_anything_is_encoded(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 12 frames of 48x40, in patches of 32x24.
-    monkeypatch.setattr(score, "MOST_PATCHES", 12 * 4 - 1)
+    monkeypatch.setattr(patch_limits, "MOST_PATCHES", 12 * 4 - 1)
     job = Job(source=clip, settings=settings_of(), work=WorkFolder(root=tmp_path))
     job.probe()
     with pytest.raises(TooManyPatchesError, match=r"make 48 in all frames.*larger patches"):

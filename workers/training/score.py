@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +14,6 @@ from core.presets import EncodingSettings
 from models.general import GENERAL_NETWORK_HALO, load_general_network
 from stdo.bundle.geometry import FrameLayout
 from stdo.bundle.patch_index import AS_DECODED
-from stdo.bundle.segments import SEGMENT_MAX_NUMBERS
 from stdo.decoder.frame_restorer import FrameRestorer
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.quality.psnr import (
@@ -28,7 +25,6 @@ from stdo.quality.psnr import (
     patch_squared_error,
 )
 from workers.base_stream.frame_pairs import FramePair, VideoFiles
-from workers.errors import TooManyPatchesError
 from workers.progress import Progress
 from workers.training.frame_threads import map_frames
 from workers.training.torch_upscaler import TorchUpscaler
@@ -36,10 +32,6 @@ from workers.training.torch_upscaler import TorchUpscaler
 PatchErrors = npt.NDArray[np.float32]
 """(frames, rows * columns) float32: mean squared error of each patch over R'G'B', in samples of the picture's depth,
 its pixels inside the picture alone; 0 for a patch that lies wholly beyond it."""
-
-MOST_PATCHES = 200_000_000
-"""Of all frames together. An error takes 4 bytes, which groups that are exact over the whole video can't do without;
-its group and its network number take one byte each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,30 +53,6 @@ class PatchScores:
         with np.load(path, allow_pickle=False) as arrays:
             f0_frames = FrameErrors(**{field.name: arrays[field.name] for field in fields(FrameErrors)})
             return cls(mse=arrays["mse"], f0_frames=f0_frames)
-
-
-def check_patch_count(layout: FrameLayout, segment_starts: Sequence[int]) -> None:
-    """Refuse what would not fit into memory, here or with a client, before hours are spent on it.
-
-    Args:
-        layout: with a patch grid.
-        segment_starts: the first frame of each segment.
-
-    Raises:
-        TooManyPatchesError
-    """
-    grid, frame_count = layout.grid, layout.picture.frame_count
-    assert grid is not None
-    longest = max(end - start for start, end in pairwise([*segment_starts, frame_count]))
-    for count, most, what in (
-        (frame_count * grid.patch_count, MOST_PATCHES, "all frames of this video, and this service"),
-        (longest * grid.patch_count, SEGMENT_MAX_NUMBERS, "its longest segment, and a bundle"),
-    ):
-        if count > most:
-            raise TooManyPatchesError(
-                f"Patches of {grid.patch_width}x{grid.patch_height} pixels make {count} in {what} takes at most "
-                f"{most}. Ask for larger patches (patches.width, patches.height), or cut the video into parts."
-            )
 
 
 def score_patches(

@@ -16,8 +16,9 @@ from stdo.quality.psnr import patch_pixel_counts
 from stdo.service.resources import ProgressUnit, Stage
 from tests.workers.training.synthetic import COLOUR, layout_of, silent, synthetic_video
 from workers.base_stream.frame_pairs import VideoFiles
+from workers.base_stream.patch_limits import check_patch_count
 from workers.errors import TooManyPatchesError
-from workers.training.score import PatchScores, check_patch_count, score_patches
+from workers.training.score import PatchScores, score_patches
 
 CPU = torch.device("cpu")
 
