@@ -32,9 +32,11 @@ from workers.training.trained_network import TrainedNetworks
 from workers.work_folder import WorkFolder
 
 
-def probe(source: Path, work: Path, *, limits: SourceLimits, report: Progress, ffmpeg: FFmpeg) -> SourceInfo:
-    """Find out what the uploaded file is; once for a video."""
-    info = probe_source(source, limits=limits, report=report, program=ffmpeg)
+def probe(
+    source: Path, work: Path, *, limits: SourceLimits, sha256: str, report: Progress, ffmpeg: FFmpeg
+) -> SourceInfo:
+    """Find out what the uploaded file, with this hash, is; once for a video."""
+    info = probe_source(source, limits=limits, report=report, program=ffmpeg, sha256=sha256)
     info.save(work)
     return info
 

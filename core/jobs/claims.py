@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from core.jobs.bundles import PublishedBundle
 from core.presets import EncodingSettings
-from core.tables import JobRow, PartKind, PartRow, QueueName
+from core.tables import JobRow, PartKind, PartRow, QueueName, VideoRow
 from stdo.bundle.manifest import Source
 
 
@@ -35,6 +35,8 @@ class Claim:
     attempt: int
     """Counts up from 1."""
     video_id: str
+    source_sha256: str
+    """Of the uploaded file, as it was received."""
     job_id: str | None
     """None for a probe."""
     training_number: int | None
@@ -92,7 +94,13 @@ class Finished(PartResult):
 
 
 def claim_of(
-    part: PartRow, job: JobRow | None, *, lease: timedelta, inputs: tuple[Input, ...], output_prefix: str
+    part: PartRow,
+    video: VideoRow,
+    job: JobRow | None,
+    *,
+    lease: timedelta,
+    inputs: tuple[Input, ...],
+    output_prefix: str,
 ) -> Claim:
     """The claim of a part that was just taken. Raises pydantic.ValidationError for settings that don't validate."""
     assert part.lease_token is not None
@@ -104,6 +112,7 @@ def claim_of(
         queue=part.queue,
         attempt=part.attempt,
         video_id=part.video_id,
+        source_sha256=video.sha256,
         job_id=part.job_id,
         training_number=part.training_number,
         inputs=inputs,

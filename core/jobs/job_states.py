@@ -56,7 +56,8 @@ def claim(session: Session, part_id: str, *, now: datetime, lease: timedelta) ->
     if job is not None:
         job_flow.record_claim(session, job, part, now=now)
     try:
-        return claim_of(part, job, lease=lease, inputs=inputs, output_prefix=job_flow.output_prefix(part))
+        video = session.get_one(VideoRow, part.video_id)
+        return claim_of(part, video, job, lease=lease, inputs=inputs, output_prefix=job_flow.output_prefix(part))
     except ValidationError:
         # If this rolled the claim back, the part would be sent and claimed again for ever.
         _log.warning("the settings of job %s can't be read", part.job_id, exc_info=True)

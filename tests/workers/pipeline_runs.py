@@ -16,6 +16,7 @@ from stdo.service.resources import ProgressUnit, Stage
 from workers import pipeline
 from workers.base_stream.frame_pairs import VideoFiles, frame_layout
 from workers.ffmpeg.program import FFmpeg
+from workers.file_hash import file_sha256
 from workers.source.probe import SourceInfo, SourceLimits
 from workers.training.groups import GroupPlan
 from workers.work_folder import WorkFolder
@@ -61,7 +62,12 @@ class Job:
     def probe(self) -> SourceInfo:
         self.work.root.mkdir(parents=True, exist_ok=True)
         return pipeline.probe(
-            self.source, self.work.root, limits=SourceLimits(), report=self.reports, ffmpeg=self.ffmpeg
+            self.source,
+            self.work.root,
+            limits=SourceLimits(),
+            sha256=file_sha256(self.source),
+            report=self.reports,
+            ffmpeg=self.ffmpeg,
         )
 
     def encode(self) -> None:

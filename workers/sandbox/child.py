@@ -71,7 +71,14 @@ def _run(spec: PartSpec, report: Progress) -> None:
 
     ffmpeg = spec.ffmpeg()
     if isinstance(spec, ProbePart):
-        pipeline.probe(source=spec.source, work=spec.work, limits=spec.limits, report=report, ffmpeg=ffmpeg)
+        pipeline.probe(
+            source=spec.source,
+            work=spec.work,
+            limits=spec.limits,
+            sha256=spec.source_sha256,
+            report=report,
+            ffmpeg=ffmpeg,
+        )
         return
     if isinstance(spec, EncodePart):
         pipeline.encode(source=spec.source, settings=spec.settings, work=spec.work, report=report, ffmpeg=ffmpeg)

@@ -40,6 +40,8 @@ class ProbePart(_Part):
 
     kind: Literal["probe"] = "probe"
     limits: SourceLimits
+    source_sha256: str
+    """As the upload was received: it need not be read once more for it."""
 
 
 class _EncodingPart(_Part):

@@ -80,7 +80,13 @@ def probe(attempt: Attempt) -> Probed:
     """What is the uploaded file?"""
     settings = attempt.worker.settings
     attempt.run(
-        ProbePart(source=attempt.source, work=attempt.work, ffmpeg_path=settings.ffmpeg_path, limits=_limits(settings))
+        ProbePart(
+            source=attempt.source,
+            work=attempt.work,
+            ffmpeg_path=settings.ffmpeg_path,
+            limits=_limits(settings),
+            source_sha256=attempt.claim.source_sha256,
+        )
     )
     return Probed(source=SourceInfo.load(attempt.work).source)
 

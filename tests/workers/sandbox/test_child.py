@@ -58,7 +58,7 @@ def run(spec_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def probe_part(source: Path, work: Path) -> ProbePart:
-    return ProbePart(source=source, work=work, ffmpeg_path=None, limits=SourceLimits())
+    return ProbePart(source=source, work=work, ffmpeg_path=None, limits=SourceLimits(), source_sha256="0" * 64)
 
 
 def test_a_probe_leaves_what_it_found_and_says_how_far_it_is(tmp_path: Path, work: Path) -> None:
@@ -192,7 +192,7 @@ def test_every_spec_survives_its_file(tmp_path: Path) -> None:
     settings = resolve_settings("fast", TINY)
     limits = SourceLimits(max_frames=7)
     specs: list[PartSpec] = [
-        ProbePart(**common, limits=limits),
+        ProbePart(**common, limits=limits, source_sha256="0" * 64),
         EncodePart(**common, settings=settings),
         PlanPart(**common, settings=settings, device="auto"),
         TrainPart(**common, settings=settings, device="cuda:1", training_number=1),
@@ -236,7 +236,7 @@ def test_only_parts_without_networks_have_a_bound_of_memory(
     common = {"source": tmp_path / "source", "work": work, "ffmpeg_path": None}
     settings = resolve_settings("fast", TINY)
     specs: dict[str, PartSpec] = {
-        "probe": ProbePart(**common, limits=SourceLimits()),
+        "probe": ProbePart(**common, limits=SourceLimits(), source_sha256="0" * 64),
         "encode": EncodePart(**common, settings=settings),
         "plan": PlanPart(**common, settings=settings, device="cpu"),
     }
