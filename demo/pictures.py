@@ -47,7 +47,9 @@ def draw_comparison(path: Path, comparison: Comparison) -> None:
 
 def _panel(view: RestoredFrame, box: tuple[int, int, int, int]) -> Image.Image:
     image = Image.fromarray((view.rgb >> (view.bit_depth - 8)).astype(np.uint8)).crop(box)
-    return image.resize((_PANEL_WIDTH, _panel_height(box)), Image.Resampling.NEAREST)
+    # Enlarged pixels are shown as they are.
+    filter_name = Image.Resampling.LANCZOS if image.width > _PANEL_WIDTH else Image.Resampling.NEAREST
+    return image.resize((_PANEL_WIDTH, _panel_height(box)), filter_name)
 
 
 def _panel_height(box: tuple[int, int, int, int]) -> int:
