@@ -26,7 +26,10 @@ from tests.workers.pipeline_runs import Job, settings_of
 from workers.work_folder import WorkFolder
 
 part, source, work = sys.argv[1], Path(sys.argv[2]), WorkFolder(root=Path(sys.argv[3]))
-settings = settings_of({"patches": {"width": 16, "height": 16}, "training": {"steps": 8, "patch_memory_mib": 16}, "base_stream": {"crf": 30}})
+settings = settings_of(
+    {"patches": {"width": 16, "height": 16}, "base_stream": {"crf": 30}},
+    {"training": {"steps": 8, "patch_memory_mib": 16}},
+)
 job = Job(source=source, settings=settings, work=work)
 match part:
     case "train":
