@@ -10,6 +10,7 @@ from rich.text import Text
 
 from stdo.bundle.codecs import CODECS
 from stdo.bundle.manifest import Manifest, PictureQuality, Quality
+from stdo.cli.output import printable
 
 _PART_TITLES = {
     "base_stream": "base stream",
@@ -26,7 +27,7 @@ def rows_table(rows: Mapping[str, str]) -> Table:
     table = Table(box=None, show_header=False)
     for name, value in rows.items():
         # As text: a manifest may hold what rich would take for markup.
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(printable(value)))
     return table
 
 

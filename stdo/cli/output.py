@@ -66,6 +66,11 @@ def messages(*, quiet: bool = False) -> Console:
     return Console(stderr=True, highlight=False, quiet=quiet, force_terminal=False if quiet else None)
 
 
+def printable(text: str) -> str:
+    """Words that come from a bundle: characters that a terminal would obey, such as ESC, become question marks."""
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)
+
+
 def print_json(value: Any) -> None:
     """The result as one JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -104,4 +109,4 @@ def _as_json(error: StdoError) -> dict[str, Any]:
 
 
 def _escaped(error: StdoError) -> str:
-    return str(error).replace("[", r"\[")
+    return printable(str(error)).replace("[", r"\[")

@@ -48,6 +48,17 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Border:
+    """The input or output of a model."""
+
+    name: str
+    data_type: int
+    """0 where it is no plain tensor."""
+    dims: tuple[int | None, ...]
+    """None where a size is not fixed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnnxFile:
     """A model."""
 
@@ -56,9 +67,8 @@ class OnnxFile:
     """Domain ("" is the standard one) and version of each."""
     nodes: tuple[Node, ...]
     weights: tuple[Tensor, ...]
-    inputs: tuple[tuple[str, int], ...]
-    """Name and element type of each; type 0 where it is no plain tensor."""
-    outputs: tuple[tuple[str, int], ...]
+    inputs: tuple[Border, ...]
+    outputs: tuple[Border, ...]
 
 
 def foreign(what: str) -> NetworkError:
@@ -122,18 +132,30 @@ def _graph(message: bytes, *, ir_version: int, opsets: tuple[tuple[str, int], ..
     )
 
 
-def _border(message: bytes) -> tuple[str, int]:
-    name, element_type = "", 0
+def _border(message: bytes) -> Border:
+    name, data_type, dims = "", 0, list[int | None]()
     for field, value in _read_fields(message):
         if field == 1:
             name = _to_text(value)
         elif field == 2:
-            for kind, tensor_type in _read_fields(_to_bytes(value)):
-                if kind != 1:
-                    continue
-                for inner, number in _read_fields(_to_bytes(tensor_type)):
-                    element_type = _to_number(number) if inner == 1 else element_type
-    return name, element_type
+            for inner, number in _inner(value, 1):
+                if inner == 1:
+                    data_type = _to_number(number)
+                elif inner == 2:
+                    dims += [_size(size) for place, size in _read_fields(_to_bytes(number)) if place == 1]
+    return Border(name=name, data_type=data_type, dims=tuple(dims))
+
+
+def _inner(message: _Value, wanted: int) -> Iterator[tuple[int, _Value]]:
+    """The fields of all inner messages that stand in one field."""
+    for field, value in _read_fields(_to_bytes(message)):
+        if field == wanted:
+            yield from _read_fields(_to_bytes(value))
+
+
+def _size(dimension: _Value) -> int | None:
+    sizes = [_to_number(value) for field, value in _read_fields(_to_bytes(dimension)) if field == 1]
+    return sizes[-1] if sizes else None
 
 
 def _node(message: bytes) -> Node:
@@ -148,6 +170,8 @@ def _node(message: bytes) -> Node:
             operator = _to_text(value)
         elif field == 5:
             name, attribute = _attribute(_to_bytes(value))
+            if name in attributes:
+                raise foreign(f"a node with two attributes {name}")
             attributes[name] = attribute
         elif field == 7:
             if _to_text(value) not in ("", "ai.onnx"):

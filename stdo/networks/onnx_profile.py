@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 
 from stdo.networks.onnx_file import FLOAT, FLOAT16, INT8, Attribute, Node, OnnxFile, Tensor, foreign, read_onnx_file
@@ -24,22 +24,31 @@ MOST_MULTIPLICATIONS = 1 << 26
 """Of all convolutions, for one pixel of the input."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """The input, or a tensor that depends on it."""
+
+    channels: int
+    enlargement: int
+    """How much wider and higher than the input it is."""
+
+
 @dataclass(kw_only=True)
 class _Known:
     """What is known while the nodes are gone through in order."""
 
     weights: dict[str, Tensor]
     """Fixed tensors by name: stored ones, constants, and what Cast and DequantizeLinear make of them."""
-    enlargement: dict[str, int] = field(default_factory=lambda: {"lr": 1})
-    """How much wider and higher than the input a picture is, by name."""
+    pictures: dict[str, _Picture]
+    """Pictures by name."""
     multiplications: int = 0
 
-    def picture(self, node: Node, place: int = 0) -> int:
-        """The enlargement of the picture that a node reads."""
+    def picture(self, node: Node, place: int = 0) -> _Picture:
+        """The picture that a node reads."""
         name = node.inputs[place]
-        if name not in self.enlargement:
+        if name not in self.pictures:
             raise foreign(f"{node.operator} reads {name!r}, which is no picture that was computed before")
-        return self.enlargement[name]
+        return self.pictures[name]
 
     def fixed(self, node: Node, place: int, data_type: int) -> Tensor:
         """The weights that a node reads."""
@@ -59,13 +68,13 @@ def check_profile(model: bytes) -> None:
         raise foreign(f"it has {len(model)} bytes, more than {MOST_BYTES}")
     file = read_onnx_file(model)
     _check_frame(file)
-    known = _Known(weights={tensor.name: tensor for tensor in file.weights})
+    known = _Known(weights={tensor.name: tensor for tensor in file.weights}, pictures={"lr": _input(file)})
     names = ["lr", *(tensor.name for tensor in file.weights), *(node.output for node in file.nodes)]
     if len(set(names)) != len(names):
         raise foreign("a name stands for two things")
     for node in file.nodes:
         _check_node(node, known)
-    if "hr" not in known.enlargement:
+    if "hr" not in known.pictures:
         raise foreign("nothing computes its output `hr`")
 
 
@@ -77,11 +86,22 @@ def _check_frame(file: OnnxFile) -> None:
         raise foreign(f"its operators are those of {sets or 'no set'}, not of ai.onnx {OPSET} alone")
     if len(file.nodes) > MOST_NODES:
         raise foreign(f"it has {len(file.nodes)} nodes, more than {MOST_NODES}")
-    if (file.inputs, file.outputs) != ((("lr", FLOAT),), (("hr", FLOAT),)):
+    inputs, outputs = ([(border.name, border.data_type) for border in side] for side in (file.inputs, file.outputs))
+    if (inputs, outputs) != ([("lr", FLOAT)], [("hr", FLOAT)]):
         raise foreign(
-            f"a network reads one float tensor `lr` and writes one, `hr`; this one reads {file.inputs} and writes "
-            f"{file.outputs} (names and ONNX's numbers of types)"
+            f"a network reads one float tensor `lr` and writes one, `hr`; this one reads {inputs} and writes "
+            f"{outputs} (names and ONNX's numbers of types)"
         )
+
+
+def _input(file: OnnxFile) -> _Picture:
+    (border,) = file.inputs
+    channels = border.dims[1] if len(border.dims) == 4 else None
+    if channels is None or border.dims != (None, channels, None, None) or not 1 <= channels <= MOST_CHANNELS:
+        raise foreign(
+            "its input `lr` has another shape than (batch, channels, height, width), the channels alone fixed"
+        )
+    return _Picture(channels=channels, enlargement=1)
 
 
 def _check_node(node: Node, known: _Known) -> None:
@@ -96,10 +116,12 @@ def _check_node(node: Node, known: _Known) -> None:
 
 
 def _convolution(node: Node, known: _Known) -> None:
-    enlargement, weights = known.picture(node), known.fixed(node, 1, FLOAT)
+    picture, weights = known.picture(node), known.fixed(node, 1, FLOAT)
     if len(weights.dims) != 4 or not 1 <= min(weights.dims) <= max(weights.dims) <= MOST_CHANNELS:
         raise foreign(f"a convolution with weights of the shape {weights.dims}")
-    outputs, _, height, width = weights.dims
+    outputs, inputs, height, width = weights.dims
+    if inputs != picture.channels:
+        raise foreign(f"a convolution of {inputs} channels reads a picture of {picture.channels}")
     if not height % 2 == width % 2 == 1 or max(height, width) > LARGEST_KERNEL:
         raise foreign(f"a convolution of {height}x{width}")
     if len(node.inputs) == 3 and known.fixed(node, 2, FLOAT).dims != (outputs,):
@@ -112,14 +134,14 @@ def _convolution(node: Node, known: _Known) -> None:
         ("group", 1),
     ):
         _need(node, name, needed, default=(0, 0, 0, 0) if name == "pads" else needed)
-    known.multiplications += prod(weights.dims) * enlargement**2
+    known.multiplications += prod(weights.dims) * picture.enlargement**2
     if known.multiplications > MOST_MULTIPLICATIONS:
         raise foreign(f"its convolutions multiply more than {MOST_MULTIPLICATIONS} times for a pixel")
-    known.enlargement[node.output] = enlargement
+    known.pictures[node.output] = replace(picture, channels=outputs)
 
 
 def _rectifier(node: Node, known: _Known) -> None:
-    known.enlargement[node.output] = known.picture(node)
+    known.pictures[node.output] = known.picture(node)
 
 
 def _sum(node: Node, known: _Known) -> None:
@@ -127,18 +149,26 @@ def _sum(node: Node, known: _Known) -> None:
     pictures = [place for place in (0, 1) if node.inputs[place] not in known.weights]
     if not pictures:
         raise foreign(f"{node.operator} of two fixed tensors")
+    picture = known.picture(node, pictures[0])
+    if known.picture(node, pictures[-1]) != picture:
+        raise foreign(f"{node.operator} of pictures of different shapes")
     for place in {0, 1} - set(pictures):
         dims = known.fixed(node, place, FLOAT).dims
-        channels, others = dims[-3:-2], (*dims[:-3], *dims[-2:])
-        if len(dims) > 4 or any(size != 1 for size in others) or max(channels, default=1) > MOST_CHANNELS:
+        if len(dims) > 4 or (prod(dims) != 1 and dims not in _channel_shapes(picture.channels)):
             raise foreign(f"{node.operator} of a fixed tensor of the shape {dims}")
-    known.enlargement[node.output] = max(known.picture(node, place) for place in pictures)
+    known.pictures[node.output] = picture
+
+
+def _channel_shapes(channels: int) -> tuple[tuple[int, ...], ...]:
+    return (channels, 1, 1), (1, channels, 1, 1)
 
 
 def _depth_to_space(node: Node, known: _Known) -> None:
     _need(node, "mode", b"CRD", default=b"DCR")
-    block = node.attributes.get("blocksize")
-    _enlarge(node, known, block if isinstance(block, int) else 0)
+    block, channels = node.attributes.get("blocksize"), known.picture(node).channels
+    if not isinstance(block, int) or not 1 <= block <= LARGEST_ENLARGEMENT or channels % block**2:
+        raise foreign(f"DepthToSpace of {channels} channels into blocks of {block!r}")
+    _enlarge(node, known, block, channels=channels // block**2)
 
 
 def _resize(node: Node, known: _Known) -> None:
@@ -152,14 +182,14 @@ def _resize(node: Node, known: _Known) -> None:
     allowed = {struct.pack("<4f", 1, 1, scale, scale): scale for scale in range(1, LARGEST_ENLARGEMENT + 1)}
     if node.inputs[1] or scales.raw not in allowed:
         raise foreign("Resize by anything but one whole number for width and height")
-    _enlarge(node, known, allowed[scales.raw])
+    _enlarge(node, known, allowed[scales.raw], channels=known.picture(node).channels)
 
 
-def _enlarge(node: Node, known: _Known, by: int) -> None:
-    enlargement = known.picture(node) * by
-    if not 1 <= enlargement <= LARGEST_ENLARGEMENT:
+def _enlarge(node: Node, known: _Known, by: int, *, channels: int) -> None:
+    enlargement = known.picture(node).enlargement * by
+    if enlargement > LARGEST_ENLARGEMENT:
         raise foreign(f"{node.operator} enlarges by {by}, to {enlargement} times the input; it may be 1 to 4 times")
-    known.enlargement[node.output] = enlargement
+    known.pictures[node.output] = _Picture(channels=channels, enlargement=enlargement)
 
 
 def _cast(node: Node, known: _Known) -> None:

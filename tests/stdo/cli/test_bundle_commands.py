@@ -98,10 +98,12 @@ def test_info_of_a_folder_and_of_a_url(stdo: RunStdo, service: ScriptedService, 
 def test_info_shows_what_a_manifest_says_as_it_is(stdo: RunStdo, bundle_folder: Path, tmp_path: Path) -> None:
     manifest = json.loads((bundle_folder / "manifest.json").read_text())
     manifest["source"]["container"] = "[/bold] mp4"
+    manifest["provenance"]["device"] = "\x1b]0;title\x07"
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     told = stdo("info", tmp_path)
     assert told.code == 0
     assert "in [/bold] mp4" in told.out
+    assert "trained on ?]0;title?" in told.out
 
 
 def test_the_key_is_not_sent_to_other_places(

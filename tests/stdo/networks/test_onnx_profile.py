@@ -37,11 +37,17 @@ def test_every_network_that_the_service_makes_is_inside(architecture: str, scale
     check_profile(network_to_onnx(network, channels="luma", precision=precision, rounded=rounded))
 
 
-def _model(*nodes: NodeProto, fixed: dict[str, Any] | None = None, opset: int = 17, ir_version: int = 8) -> ModelProto:
+def _model(
+    *nodes: NodeProto,
+    channels: int = 1,
+    fixed: dict[str, Any] | None = None,
+    opset: int = 17,
+    ir_version: int = 8,
+) -> ModelProto:
     graph = helper.make_graph(
         list(nodes),
         "network",
-        [helper.make_tensor_value_info("lr", TensorProto.FLOAT, ["b", 1, "h", "w"])],
+        [helper.make_tensor_value_info("lr", TensorProto.FLOAT, ["b", channels, "h", "w"])],
         [helper.make_tensor_value_info("hr", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in (fixed or {}).items()],
     )
@@ -114,16 +120,18 @@ FOREIGN = {
     "too many multiplications": (
         _model(
             *[_node("Conv", f"x{i} w" if i else "lr w", f"x{i + 1}" if i < 64 else "hr") for i in range(65)],
+            channels=1024,
             fixed=_weights(1024, 1024, 1, 1),
         ),
         "multiply more than 67108864 times",
     ),
     "another order of depth": (_model(_node("DepthToSpace", "lr", blocksize=2)), "DepthToSpace with another mode"),
-    "a large block": (_model(_node("DepthToSpace", "lr", blocksize=5, mode="CRD")), "enlarges by 5"),
+    "a large block": (_model(_node("DepthToSpace", "lr", blocksize=5, mode="CRD")), "blocks of 5"),
     "two enlargements": (
         _model(
             _node("DepthToSpace", "lr", "x", blocksize=4, mode="CRD"),
             _node("DepthToSpace", "x", blocksize=2, mode="CRD"),
+            channels=64,
         ),
         "enlarges by 2, to 8 times",
     ),
@@ -143,6 +151,18 @@ FOREIGN = {
             fixed={"q": np.zeros((2, 1, 1, 1), np.int8), "s": np.ones(1, np.float32)},
         ),
         "one step for each output channel",
+    ),
+    "pictures of different shapes": (
+        _model(_node("Conv", "lr w", "more", pads=[0] * 4), _node("Add", "lr more"), fixed=_weights(4, 1, 1, 1)),
+        "Add of pictures of different shapes",
+    ),
+    "more numbers than channels": (
+        _model(_node("Add", "lr w"), fixed=_weights(4, 1, 1)),
+        r"Add of a fixed tensor of the shape \(4, 1, 1\)",
+    ),
+    "blocks that don't divide the channels": (
+        _model(_node("DepthToSpace", "lr", mode="CRD", blocksize=2)),
+        "DepthToSpace of 1 channels into blocks of 2",
     ),
 }
 
@@ -190,14 +210,30 @@ def _with_second_domain(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
+def _with_fixed_height(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8
+
+
+def _with_another_channel_count(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2
+
+
+def _with_an_attribute_twice(model: ModelProto) -> None:
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    convolution.attribute.append(convolution.attribute[0])
+
+
 CHANGES: dict[Callable[[ModelProto], None], str] = {
     _external: "weights in another file",
     _as_float_data: "weights that are not written as raw data",
     _with_function: "the model has field 25, such as functions",
     _with_sparse_weights: "the graph has field 15, such as sparse weights",
     _with_second_input: "reads one float tensor `lr`",
-    _with_half_output: r"writes \(\('hr', 10\),\)",
+    _with_half_output: r"writes \[\('hr', 10\)\]",
     _with_longer_weights: "weights of the shape",
+    _with_fixed_height: "its input `lr` has another shape",
+    _with_another_channel_count: "reads a picture of 2",
+    _with_an_attribute_twice: "a node with two attributes",
     _with_second_domain: "those of ai.onnx 17, com.microsoft 1",
 }
 
