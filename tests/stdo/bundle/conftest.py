@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -89,16 +89,25 @@ class Site:
         return self.handler.asked
 
 
+@contextmanager
+def serving(root: Path) -> Iterator[Site]:
+    """A site over a folder for the length of the block."""
+    site = Site(root)
+    thread = threading.Thread(target=site.server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.server.shutdown()
+        site.server.server_close()
+        thread.join()
+
+
 @pytest.fixture
 def site(folder: Path) -> Iterator[Site]:
     """`folder` as /bundle/, and the same by a redirect as /moved/."""
-    site = Site(folder.parent)
-    thread = threading.Thread(target=site.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield site
-    site.server.shutdown()
-    site.server.server_close()
-    thread.join()
+    with serving(folder.parent) as site:
+        yield site
 
 
 def flip_a_bit(path: Path, place: int | None = None) -> None:
