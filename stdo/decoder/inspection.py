@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
@@ -197,5 +198,10 @@ def _mime_type(container: InputContainer, codec: CodecName) -> str | None:
     )
     return mime_type(
         codecs_string(codec, video.extradata, colour=colour),
-        None if sound is None else audio_codecs_string(sound.codec_context.name, sound.codec_context.extradata or b""),
+        None if sound is None else _sound_codecs_string(sound),
     )
+
+
+def _sound_codecs_string(sound: AudioStream) -> str:
+    # The decoder of a codec may have another name: `mp3float` decodes `mp3`.
+    return audio_codecs_string(sound.codec_context.codec.canonical_name, sound.codec_context.extradata or b"")
