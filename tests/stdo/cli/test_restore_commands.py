@@ -181,6 +181,15 @@ def test_a_heatmap_of_a_frame(stdo: RunStdo, measured_bundle: Path, bundle_folde
         assert result.out.startswith(f"Frame {drawn} is in ")
     beyond = stdo("heatmap", measured_bundle, "-o", tmp_path / "map.png", "--frame", 5)
     assert (beyond.code, "frames 0 to 4" in beyond.err) == (2, True)
+    unmeasured = shutil.copytree(measured_bundle, tmp_path / "unmeasured")
+    manifest = json.loads((unmeasured / "manifest.json").read_text())
+    (unmeasured / PATCH_ERRORS_NAME).write_bytes(b"")
+    manifest["quality"]["frames_measured"] = 0
+    manifest["quality"]["files"][0] |= {"byte_count": 0, "sha256": hashlib.sha256().hexdigest()}
+    (unmeasured / "manifest.json").write_text(json.dumps(manifest))
+    for options in ((), ("--frame", 1)):
+        nothing = stdo("heatmap", unmeasured, "-o", tmp_path / "map.png", *options)
+        assert (nothing.code, "no frame of it was measured" in nothing.err) == (2, True)
     none = stdo("heatmap", bundle_folder, "-o", tmp_path / "map.png")
     assert (none.code, "has no patch errors" in none.err) == (2, True)
     nowhere = stdo("heatmap", measured_bundle, "-o", tmp_path / "absent" / "map.png")
