@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from stdo import errors
 from stdo.cli.settings_arguments import SettingsArgumentError
@@ -66,6 +67,11 @@ def messages(*, quiet: bool = False) -> Console:
     return Console(stderr=True, highlight=False, quiet=quiet, force_terminal=False if quiet else None)
 
 
+def foreign_text(text: str) -> Text:
+    """What a manifest or a server says, to be shown: nothing in it is markup, or steers the terminal."""
+    return Text("".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text))
+
+
 def print_json(value: Any) -> None:
     """The result as one JSON document."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -81,7 +87,7 @@ def told_errors(*, as_json: bool) -> Iterator[None]:
         if as_json:
             sys.stderr.write(json.dumps({"error": _as_json(error)}, ensure_ascii=False) + "\n")
         else:
-            messages().print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True)
+            messages().print(Text.assemble(("error:", "bold red"), " ", foreign_text(str(error))), soft_wrap=True)
         raise typer.Exit(_exit_code(error)) from error
     except BrokenPipeError as error:
         # What is still in the buffer can't be written when Python ends, either.
@@ -101,7 +107,3 @@ def _as_json(error: StdoError) -> dict[str, Any]:
     if isinstance(error, api_errors.ApiError):
         return error.problem.model_dump(mode="json")
     return {"type": type(error).__name__, "detail": str(error)}
-
-
-def _escaped(error: StdoError) -> str:
-    return str(error).replace("[", r"\[")
