@@ -168,10 +168,10 @@ def _cast(node: Node, known: _Known) -> None:
 
 
 def _dequantize(node: Node, known: _Known) -> None:
-    values, steps = known.fixed(node, 0, INT8), known.fixed(node, 1, FLOAT)
+    values, factors = known.fixed(node, 0, INT8), known.fixed(node, 1, FLOAT)
     _need(node, "axis", 0, default=1)
-    if steps.dims != values.dims[:1]:
-        raise foreign("DequantizeLinear without one step for each output channel")
+    if factors.dims != values.dims[:1]:
+        raise foreign("DequantizeLinear without one factor for each output channel")
     known.weights[node.output] = replace(values, data_type=FLOAT)
 
 
