@@ -55,8 +55,7 @@ def check_profile(model: bytes) -> None:
     Raises:
         NetworkError: it is no ONNX file; or the message names what is foreign in it.
     """
-    if len(model) > MOST_BYTES:
-        raise foreign(f"it has {len(model)} bytes, more than {MOST_BYTES}")
+    check_byte_count(len(model))
     file = read_onnx_file(model)
     _check_frame(file)
     known = _Known(weights={tensor.name: tensor for tensor in file.weights})
@@ -67,6 +66,16 @@ def check_profile(model: bytes) -> None:
         _check_node(node, known)
     if "hr" not in known.enlargement:
         raise foreign("nothing computes its output `hr`")
+
+
+def check_byte_count(byte_count: int) -> None:
+    """Refuse a network of so many bytes if that is too long, which can be told before it is fetched.
+
+    Raises:
+        NetworkError: it is.
+    """
+    if byte_count > MOST_BYTES:
+        raise foreign(f"it has {byte_count} bytes, more than {MOST_BYTES}")
 
 
 def _check_frame(file: OnnxFile) -> None:
