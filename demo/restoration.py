@@ -15,9 +15,8 @@ from demo.source_frames import source_frames
 from stdo.bundle.bundle import Bundle
 from stdo.decoder.frame_restorer import as_decoded
 from stdo.decoder.frames import YuvFrame
-from stdo.decoder.reconstruction import reconstruct
+from stdo.decoder.reconstruction import coded_frames, reconstruct
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.video_reader import decode_video
 from stdo.decoder.video_writer import write_mp4
 from stdo.quality.patch_errors import measured_frame
 from stdo.quality.psnr import psnr, squared_error
@@ -119,14 +118,14 @@ def best_crop(gain: npt.NDArray[np.int32]) -> Crop:
 
 def _comparison(bundle: Bundle, number: int, restored: RestoredFrame, source: YuvFrame) -> Comparison:
     layout, picture = bundle.layout, bundle.manifest.picture
-    base = next(decode_video(bundle.path(bundle.manifest.base_stream), first_frame=number))
+    coded = next(coded_frames(bundle, [number]))
 
     def view(planes: YuvFrame) -> RestoredFrame:
         return RestoredFrame(
             time=restored.time, colour=picture.colour, bit_depth=picture.bit_depth, restored_yuv=planes
         )
 
-    bicubic = as_decoded(base, layout)
+    bicubic = as_decoded(coded.base, layout)
     gain = squared_error(source.y, bicubic.y) - squared_error(source.y, restored.luma)
     return Comparison(
         frame_number=number, crop=best_crop(gain), source=view(source), bicubic=view(bicubic), restored=restored

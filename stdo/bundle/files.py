@@ -246,7 +246,7 @@ def _whole(file: FileEntry) -> ByteRange:
 def _read_part(path: Path, part: ByteRange) -> bytes | None:
     """A part of a local file; None where its bytes are not the promised ones."""
     with path.open("rb") as file:
-        # Nobody's promise makes this program ask for more memory than the file has bytes.
+        # A manifest may promise any size: no more memory is asked for than the file has bytes.
         if file.seek(0, os.SEEK_END) < part.end:
             return None
         file.seek(part.offset)
