@@ -47,6 +47,10 @@ class UsageError(StdoError):
     """The command line asks for something that can't be."""
 
 
+class OutputError(StdoError):
+    """Results can't be written to standard output."""
+
+
 def claim_standard_output() -> None:
     """Keep standard output for what the command itself writes: whatever a native library prints there goes to standard
     error, and never into the middle of a video or of JSON."""
@@ -84,15 +88,24 @@ def told_errors(*, as_json: bool) -> Iterator[None]:
         yield
         sys.stdout.flush()
     except StdoError as error:
-        if as_json:
-            sys.stderr.write(json.dumps({"error": _as_json(error)}, ensure_ascii=False) + "\n")
-        else:
-            messages().print(Text.assemble(("error:", "bold red"), " ", foreign_text(str(error))), soft_wrap=True)
+        _tell(error, as_json=as_json)
         raise typer.Exit(_exit_code(error)) from error
-    except BrokenPipeError as error:
+    except OSError as error:
+        if error.filename is not None:  # Of a file, and none of the errors that the library expects.
+            raise
         # What is still in the buffer can't be written when Python ends, either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(PIPE_CLOSED) from error
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(PIPE_CLOSED) from error
+        _tell(OutputError(f"Standard output can't be written: {error.strerror}."), as_json=as_json)
+        raise typer.Exit(FAILED) from error
+
+
+def _tell(error: StdoError, *, as_json: bool) -> None:
+    if as_json:
+        sys.stderr.write(json.dumps({"error": _as_json(error)}, ensure_ascii=False) + "\n")
+    else:
+        messages().print(Text.assemble(("error:", "bold red"), " ", foreign_text(str(error))), soft_wrap=True)
 
 
 def _exit_code(error: StdoError) -> int:
