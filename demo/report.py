@@ -22,8 +22,8 @@ from stdo.cli.progress_display import STAGE_TITLES
 from stdo.service.resources import Job
 
 LARGEST_DISAGREEMENT_DB = 0.01
-_STEPS_BEFORE = {"start_service": "Start the service", "upload": "Upload the video"}
-_STEPS_AFTER = {
+_DONE_BEFORE_THE_JOB = {"start_service": "Start the service", "upload": "Upload the video"}
+_DONE_AFTER_THE_JOB = {
     "fetch": "Fetch the bundle",
     "verify": "Check the hashes",
     "restore": "Restore and compare",
@@ -86,7 +86,7 @@ def _agree(promised: float | None, measured: float | None) -> bool:
 
 
 def all_seconds(job: Job, watch: Stopwatch) -> dict[str, float]:
-    """The service's stages and the demo's own steps, in seconds."""
+    """The service's stages and what the demo does itself, in seconds."""
     own = {name: seconds for name, seconds in watch.seconds.items() if name != "job"}
     total = time.monotonic() - watch.start
     every = {**own, **job.stage_seconds, "job": watch.seconds["job"], "total": total}
@@ -124,7 +124,7 @@ def print_tables(bundle: Bundle, *, seconds: Mapping[str, float], console: Conso
     manifest = bundle.manifest
     times = Table("", title="Where the time went", title_justify="left")
     times.add_column("seconds", justify="right")
-    for name, title in (*_STEPS_BEFORE.items(), *STAGE_TITLES.items(), *_STEPS_AFTER.items()):
+    for name, title in (*_DONE_BEFORE_THE_JOB.items(), *STAGE_TITLES.items(), *_DONE_AFTER_THE_JOB.items()):
         if name in seconds:
             times.add_row(title, f"{seconds[name]:.1f}")
     times.add_section()

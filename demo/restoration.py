@@ -15,16 +15,15 @@ from demo.source_frames import source_frames
 from stdo.bundle.bundle import Bundle
 from stdo.decoder.frame_restorer import as_decoded
 from stdo.decoder.frames import YuvFrame
-from stdo.decoder.reconstruction import reconstruct
+from stdo.decoder.reconstruction import coded_frames, reconstruct
 from stdo.decoder.restored_frame import RestoredFrame
-from stdo.decoder.video_reader import decode_video
 from stdo.decoder.video_writer import write_mp4
 from stdo.quality.patch_errors import measured_frame
 from stdo.quality.psnr import psnr, squared_error
 
 FrameProgress = Callable[[int, int], None]
 """Called with (frames done, frames in total)."""
-_CROP_STEP = 8
+_CROP_UNIT = 8
 """Crops start at multiples of so many pixels, and are multiples of them wide and high."""
 
 
@@ -108,25 +107,25 @@ def best_crop(gain: npt.NDArray[np.int32]) -> Crop:
         gain: (h, w), how much smaller the squared error of each pixel has become.
     """
     height, width = gain.shape
-    step = _CROP_STEP if min(height, width) >= 5 * _CROP_STEP else 1
-    rows, columns = height // step, width // step
-    blocks = gain[: rows * step, : columns * step].reshape(rows, step, columns, step).sum(axis=(1, 3), dtype=np.int64)
+    unit = _CROP_UNIT if min(height, width) >= 5 * _CROP_UNIT else 1
+    rows, columns = height // unit, width // unit
+    blocks = gain[: rows * unit, : columns * unit].reshape(rows, unit, columns, unit).sum(axis=(1, 3), dtype=np.int64)
     crop_rows, crop_columns = max(1, rows // 5), max(1, columns // 5)
     sums = np.lib.stride_tricks.sliding_window_view(blocks, (crop_rows, crop_columns)).sum(axis=(2, 3))
     row, column = (int(place) for place in np.unravel_index(int(sums.argmax()), sums.shape))
-    return Crop(left=column * step, top=row * step, width=crop_columns * step, height=crop_rows * step)
+    return Crop(left=column * unit, top=row * unit, width=crop_columns * unit, height=crop_rows * unit)
 
 
 def _comparison(bundle: Bundle, number: int, restored: RestoredFrame, source: YuvFrame) -> Comparison:
     layout, picture = bundle.layout, bundle.manifest.picture
-    base = next(decode_video(bundle.path(bundle.manifest.base_stream), first_frame=number))
+    coded = next(coded_frames(bundle, [number]))
 
     def view(planes: YuvFrame) -> RestoredFrame:
         return RestoredFrame(
             time=restored.time, colour=picture.colour, bit_depth=picture.bit_depth, restored_yuv=planes
         )
 
-    bicubic = as_decoded(base, layout)
+    bicubic = as_decoded(coded.base, layout)
     gain = squared_error(source.y, bicubic.y) - squared_error(source.y, restored.luma)
     return Comparison(
         frame_number=number, crop=best_crop(gain), source=view(source), bicubic=view(bicubic), restored=restored

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 import anyio
 from anyio import to_thread
 from fastapi.sse import ServerSentEvent
+from sqlalchemy.orm import Session
 
 from core.callers import Caller
 from core.database import Database
-from core.jobs import events
-from core.tables import JobRow
+from core.errors import JobNotFoundError
+from core.jobs import events, jobs
 from stdo.service.resources import TERMINAL_JOB_STATES, JobEvent
 
 POLL_SECONDS = 0.5
@@ -35,6 +36,12 @@ def events_after(database: Database, caller: Caller, job_id: str, after: int) ->
     """Events after number `after`, and whether the job has ended (or is gone), so that none will follow these."""
     with database.snapshot() as session:
         # The state first: what ends a job writes the state and the last event together.
-        job = session.get(JobRow, job_id)
-        ended = job is None or job.state in TERMINAL_JOB_STATES
+        ended = _has_ended(session, caller, job_id)
         return events.list_after(session, caller, job_id, after), ended
+
+
+def _has_ended(session: Session, caller: Caller, job_id: str) -> bool:
+    try:
+        return jobs.get(session, caller, job_id).state in TERMINAL_JOB_STATES
+    except JobNotFoundError:
+        return True

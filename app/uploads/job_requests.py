@@ -65,10 +65,10 @@ def _settings_error(item: ErrorDetails) -> FieldError:
 def _unknown_setting(location: tuple[str | int, ...]) -> str:
     model: type[BaseModel] = EncodingSettings
     for name in location[:-1]:
-        group = model.model_fields[str(name)].annotation
-        assert isinstance(group, type)
-        assert issubclass(group, BaseModel)
-        model = group
+        inner = model.model_fields[str(name)].annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        model = inner
     close = get_close_matches(str(location[-1]), model.model_fields, n=1)
     return f"no such setting; {f'did you mean {close[0]}?' if close else 'known are ' + ', '.join(model.model_fields)}"
 

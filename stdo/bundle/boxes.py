@@ -43,7 +43,7 @@ class StreamRanges:
 
 
 def top_level_boxes(file: BinaryIO) -> Iterator[Box]:
-    """The boxes of a file that is open at any place, from its first byte to its last.
+    """The boxes of a file, from its first byte to its last. Where the file stands before doesn't matter.
 
     Raises:
         VideoError: the bytes are not a row of boxes.

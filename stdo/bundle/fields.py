@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 LARGEST_RATIONAL_PART = 2**31 - 1
 """Of a numerator or denominator: what FFmpeg's and most other rationals hold."""
@@ -28,6 +29,16 @@ Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 RationalPart = Annotated[int, Field(gt=0, le=LARGEST_RATIONAL_PART)]
 SegmentCount = Annotated[int, Field(gt=0, le=MOST_SEGMENTS)]
 HeaderByteCount = Annotated[int, Field(gt=0, le=LARGEST_HEADER_BYTES)]
+
+
+def _refuse_other_numbers(value: object) -> object:
+    if isinstance(value, bool | float):
+        raise PydanticCustomError("whole_number", "Input should be a whole number, written as one")
+    return value
+
+
+ONLY_WHOLE_NUMBERS = BeforeValidator(_refuse_other_numbers)
+"""For a choice of whole numbers: pydantic takes `true` and 1.0 for 1 there, even where it is strict."""
 
 
 class Frozen(BaseModel):

@@ -116,8 +116,8 @@ class HttpFiles:
                 raise BundleNotFoundError(f"There is no bundle at {self._url}. Check the address.")
             _check_status(response, self._url)
             data = bytearray()
-            for group in response.iter_bytes():
-                data += group
+            for piece in response.iter_bytes():
+                data += piece
                 if len(data) > MANIFEST_MAX_BYTES:
                     break
             return bytes(data)
@@ -171,12 +171,12 @@ class HttpFiles:
             target_path = Path(target.name)
             try:
                 digest, byte_count = hashlib.sha256(), 0
-                for group in response.iter_bytes():
-                    byte_count += len(group)
+                for piece in response.iter_bytes():
+                    byte_count += len(piece)
                     if byte_count > part.byte_count:
                         raise _damaged(file)
-                    digest.update(group)
-                    target.write(group)
+                    digest.update(piece)
+                    target.write(piece)
                 if byte_count != part.byte_count or digest.hexdigest() != part.sha256:
                     raise _damaged(file)
                 target.close()
@@ -246,7 +246,7 @@ def _whole(file: FileEntry) -> ByteRange:
 def _read_part(path: Path, part: ByteRange) -> bytes | None:
     """A part of a local file; None where its bytes are not the promised ones."""
     with path.open("rb") as file:
-        # Nobody's promise makes this program ask for more memory than the file has bytes.
+        # A manifest may promise any size: no more memory is asked for than the file has bytes.
         if file.seek(0, os.SEEK_END) < part.end:
             return None
         file.seek(part.offset)

@@ -96,11 +96,23 @@ def extract_patches(frame: Image, grid: PatchGrid) -> Image:
     Returns:
         (rows * columns, patch_height + 2 * halo, patch_width + 2 * halo, C) in raster order.
     """
+    windows = patch_windows(frame, grid)
+    return np.ascontiguousarray(windows).reshape(grid.patch_count, *windows.shape[2:])
+
+
+def patch_windows(frame: Image, grid: PatchGrid) -> Image:
+    """The same as views into one extended frame: small patches with a wide halo are many times the frame.
+
+    Args:
+        frame: (H, W, C).
+
+    Returns:
+        (rows, columns, patch_height + 2 * halo, patch_width + 2 * halo, C), not to be written to.
+    """
     extended = _extend(frame, grid)
     window = (grid.patch_height + 2 * grid.halo, grid.patch_width + 2 * grid.halo)
     windows = np.lib.stride_tricks.sliding_window_view(extended, window, axis=(0, 1))
-    patches = windows[:: grid.patch_height, :: grid.patch_width].transpose(0, 1, 3, 4, 2)
-    return np.ascontiguousarray(patches).reshape(grid.rows * grid.columns, *window, frame.shape[2])
+    return windows[:: grid.patch_height, :: grid.patch_width].transpose(0, 1, 3, 4, 2)
 
 
 def assemble_patches(patches: Image, grid: PatchGrid, *, scale: int, height: int, width: int) -> Image:

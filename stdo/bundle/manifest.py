@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field
 
 from stdo.bundle.codecs import BitDepth, CodecName
-from stdo.bundle.fields import FileEntry as FileEntry
 from stdo.bundle.fields import (
+    ONLY_WHOLE_NUMBERS,
     FrameCount,
     Frozen,
     HeaderByteCount,
@@ -21,12 +21,13 @@ from stdo.bundle.fields import (
     SegmentCount,
     Sha256,
 )
+from stdo.bundle.fields import FileEntry as FileEntry
 from stdo.bundle.fields import Rational as Rational
 
 FORMAT_NAME: Literal["stdo-bundle"] = "stdo-bundle"
 FORMAT_MAJOR_VERSION = 1
 FORMAT_VERSION = "1.0"
-Scale = Literal[1, 2, 3, 4]
+Scale = Annotated[Literal[1, 2, 3, 4], ONLY_WHOLE_NUMBERS]
 Channels = Literal["rgb", "yuv", "luma"]
 
 
@@ -83,7 +84,7 @@ class Picture(Frozen):
     """2 * ceil(display_width / (2 * scale))"""
     base_height: Annotated[int, Field(gt=0, multiple_of=2)]
     """2 * ceil(display_height / (2 * scale))"""
-    bit_depth: BitDepth
+    bit_depth: Annotated[BitDepth, ONLY_WHOLE_NUMBERS]
     """Of the restored picture's samples."""
     frame_count: FrameCount
     average_frame_rate: Rational
@@ -125,7 +126,7 @@ class BaseStream(FileEntry):
     """The video that is sent, playable on its own: a header and then the segments, as fragmented MP4."""
 
     codec: CodecName
-    bit_depth: BitDepth
+    bit_depth: Annotated[BitDepth, ONLY_WHOLE_NUMBERS]
     """Of the decoded samples."""
     mime_type: Annotated[str, Field(pattern=r'^video/mp4; codecs="[^"]+"$', max_length=255)]
     """With the `codecs` parameter of RFC 6381, for picture and sound."""

@@ -19,7 +19,7 @@ MANIFEST_NAME = "manifest.json"
 MANIFEST_MAX_BYTES = 64 << 20
 """Far above any real manifest; keeps a reader from loading whatever lies at an address."""
 KNOWN_CODINGS = ("onnx", "general")
-"""Codings of networks. How each becomes an upscaler says the table stdo.networks.codings, which has the same names."""
+"""Codings of networks. The table stdo.networks.codings has the same names, and says how each becomes an upscaler."""
 GENERAL_CODING = "general"
 PATCH_INDEX_CODING = "delta-zlib"
 _FIELDS_OF_KNOWN_VALUES = frozenset({"bit_depth", "channels", "codec", "edge", "matrix", "range", "scale"})

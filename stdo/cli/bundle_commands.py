@@ -13,7 +13,7 @@ from stdo.bundle.manifest import strip_manifest
 from stdo.bundle.manifest_reader import MANIFEST_NAME
 from stdo.cli.bundle_place import BundleKey, BundlePlace, opened_bundle
 from stdo.cli.bundle_tables import bytes_table, described, quality_table, rows_table
-from stdo.cli.output import FAILED, UsageError, console, messages, print_json, printable, told_errors
+from stdo.cli.output import FAILED, UsageError, console, foreign_text, messages, print_json, told_errors
 from stdo.cli.progress_display import progress_display
 from stdo.cli.service_commands import AsJson
 from stdo.decoder.inspection import Finding, inspect_bundle
@@ -83,7 +83,7 @@ def _checked_files(bundle: Bundle, *, as_json: bool) -> list[FileCheck]:
             mark = "[green]ok[/]     " if check.problem is None else "[bold red]damaged[/]"
             console().print(f"{mark} {check.file.path}", soft_wrap=True)
             if check.problem is not None:
-                console().print(f"        {check.problem}", markup=False, soft_wrap=True)
+                console().print(foreign_text(f"        {check.problem}"), soft_wrap=True)
     return checks
 
 
@@ -94,7 +94,7 @@ def _inspected(bundle: Bundle, *, as_json: bool) -> list[Finding]:
     if not as_json:
         for finding in findings:
             console().print(f"[bold red]wrong[/]   {finding.part}", soft_wrap=True)
-            console().print(f"        {printable(finding.problem)}", markup=False, soft_wrap=True)
+            console().print(foreign_text(f"        {finding.problem}"), soft_wrap=True)
     return findings
 
 

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from rich.table import Table
-from rich.text import Text
 
 from stdo.bundle.codecs import CODECS
 from stdo.bundle.manifest import Manifest, PictureQuality, Quality
-from stdo.cli.output import printable
+from stdo.cli.output import foreign_text
 
 _PART_TITLES = {
     "base_stream": "base stream",
@@ -26,8 +25,7 @@ def rows_table(rows: Mapping[str, str]) -> Table:
     """Names and values."""
     table = Table(box=None, show_header=False)
     for name, value in rows.items():
-        # As text: a manifest may hold what rich would take for markup.
-        table.add_row(name, Text(printable(value)))
+        table.add_row(name, foreign_text(value))
     return table
 
 

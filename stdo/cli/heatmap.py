@@ -64,12 +64,15 @@ def read_measured_frame(bundle: Bundle, wanted: int | None) -> MeasuredFrame:
         MalformedPatchErrorsError: they can't be read.
     """
     frame_count = bundle.manifest.picture.frame_count
-    if wanted is None:
-        return max(_measured_frames(bundle), key=lambda frame: frame.gain)
-    if wanted >= frame_count:
+    if wanted is not None and wanted >= frame_count:
         raise UsageError(f"--frame {wanted}: the video has frames 0 to {frame_count - 1}.")
-    # The first frame of a video is always a measured one.
-    return [frame for frame in _measured_frames(bundle) if frame.number <= wanted][-1]
+    chosen: MeasuredFrame | None = None
+    for frame in _measured_frames(bundle):
+        if chosen is None or (frame.gain > chosen.gain if wanted is None else frame.number <= wanted):
+            chosen = frame
+    if chosen is None:
+        raise UsageError("The bundle has no patch errors: no frame of it was measured.")
+    return chosen
 
 
 def draw_heatmap(frame: RestoredFrame, measured: MeasuredFrame, layout: FrameLayout) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from stdo import errors
 from stdo.cli.settings_arguments import SettingsArgumentError
@@ -46,6 +47,10 @@ class UsageError(StdoError):
     """The command line asks for something that can't be."""
 
 
+class OutputError(StdoError):
+    """Results can't be written to standard output."""
+
+
 def claim_standard_output() -> None:
     """Keep standard output for what the command itself writes: whatever a native library prints there goes to standard
     error, and never into the middle of a video or of JSON."""
@@ -66,9 +71,9 @@ def messages(*, quiet: bool = False) -> Console:
     return Console(stderr=True, highlight=False, quiet=quiet, force_terminal=False if quiet else None)
 
 
-def printable(text: str) -> str:
-    """Words that come from a bundle: characters that a terminal would obey, such as ESC, become question marks."""
-    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)
+def foreign_text(text: str) -> Text:
+    """What a manifest or a server says, to be shown: nothing in it is markup, or steers the terminal."""
+    return Text("".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text))
 
 
 def print_json(value: Any) -> None:
@@ -83,15 +88,24 @@ def told_errors(*, as_json: bool) -> Iterator[None]:
         yield
         sys.stdout.flush()
     except StdoError as error:
-        if as_json:
-            sys.stderr.write(json.dumps({"error": _as_json(error)}, ensure_ascii=False) + "\n")
-        else:
-            messages().print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True)
+        _tell(error, as_json=as_json)
         raise typer.Exit(_exit_code(error)) from error
-    except BrokenPipeError as error:
+    except OSError as error:
+        if error.filename is not None:  # Of a file, and none of the errors that the library expects.
+            raise
         # What is still in the buffer can't be written when Python ends, either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(PIPE_CLOSED) from error
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(PIPE_CLOSED) from error
+        _tell(OutputError(f"Standard output can't be written: {error.strerror}."), as_json=as_json)
+        raise typer.Exit(FAILED) from error
+
+
+def _tell(error: StdoError, *, as_json: bool) -> None:
+    if as_json:
+        sys.stderr.write(json.dumps({"error": _as_json(error)}, ensure_ascii=False) + "\n")
+    else:
+        messages().print(Text.assemble(("error:", "bold red"), " ", foreign_text(str(error))), soft_wrap=True)
 
 
 def _exit_code(error: StdoError) -> int:
@@ -106,7 +120,3 @@ def _as_json(error: StdoError) -> dict[str, Any]:
     if isinstance(error, api_errors.ApiError):
         return error.problem.model_dump(mode="json")
     return {"type": type(error).__name__, "detail": str(error)}
-
-
-def _escaped(error: StdoError) -> str:
-    return printable(str(error)).replace("[", r"\[")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from stdo.decoder.restored_frame import RestoredFrame
 from stdo.decoder.video_writer import write_mp4, write_png_frames, write_raw_yuv
 from stdo.networks.codings import RunOptions
 
+_FRAME_RANGE = re.compile("([0-9]{0,10}):([0-9]{0,10})")
 Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="Processor threads of the networks; 0 is one a core.")
 ]
@@ -111,9 +113,10 @@ def _provider_names(text: str) -> tuple[str, ...]:
 
 
 def _frame_range(text: str, frame_count: int) -> tuple[int, int]:
-    first, colon, end = text.strip().partition(":")
-    if not colon or not all(part.isdecimal() for part in (first, end) if part):
+    numbers = _FRAME_RANGE.fullmatch(text.strip())
+    if numbers is None:
         raise UsageError(f"--frames {text}: write A:B, two frame numbers, as in 0:100; either may be left out.")
+    first, end = numbers.groups()
     return int(first or 0), int(end or frame_count)
 
 

@@ -50,13 +50,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
-    *groups, name = key.split(".")
-    group = settings
-    for part in groups:
-        group = group.setdefault(part, {})
-        if not isinstance(group, dict):
+    *outer, name = key.split(".")
+    branch = settings
+    for part in outer:
+        branch = branch.setdefault(part, {})
+        if not isinstance(branch, dict):
             raise SettingsArgumentError(f"{key}: {part} has a value of its own, so nothing can be set below it.")
-    group[name] = value
+    branch[name] = value
 
 
 def _value(text: str) -> Any:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from stdo.bundle.geometry import FrameLayout, Image, assemble_patches, extract_patches, halved_grid, sample_type
+from stdo.bundle.geometry import FrameLayout, Image, assemble_patches, halved_grid, patch_windows, sample_type
 from stdo.bundle.manifest import Channels, PatchGrid
 from stdo.bundle.patch_index import AS_DECODED, NetworkNumbers
 from stdo.decoder.frames import Plane, YuvFrame, yuv_to_rgb
 from stdo.decoder.resize import resize_frame
 from stdo.decoder.restored_frame import RestoredFrame
 from stdo.errors import VideoError
-from stdo.networks.upscale import Upscaler
+from stdo.networks.upscale import CHANNEL_COUNTS, Upscaler
 
 # Pixels of the base stream, halo included, that a network sees at once. Bounds the memory of large frames: a network
 # with 128 channels holds 16 MiB in each of its layers' outputs.
 _BATCH_PIXELS = 32_768
+_Patches = npt.NDArray[np.int64]
+"""Places of patches in raster order."""
 
 
 class FrameRestorer:
@@ -89,8 +91,8 @@ class _Work:
     def rgb(self, base: YuvFrame) -> Image:
         """(display_height, display_width, 3)"""
         colour = self.layout.picture.colour
-        windows = extract_patches(yuv_to_rgb(base, colour), self.grid)
-        rgb = self._assembled(self._upscaled(windows, halo=self.grid.halo), self.grid)
+        windows = patch_windows(yuv_to_rgb(base, colour), self.grid)
+        rgb = self._assembled(self._upscaled(lambda patches: _cut(windows, patches), self.grid, "rgb"), self.grid)
         if self._decoded.size:
             self._paste(yuv_to_rgb(as_decoded(base, self.layout), colour), rgb, self.grid)
         return rgb
@@ -98,17 +100,22 @@ class _Work:
     def luma(self, base: YuvFrame) -> YuvFrame:
         """Y by the networks, U and V as decoded."""
         decoded = as_decoded(base, self.layout)
-        windows = extract_patches(base.y[..., np.newaxis], self.grid)
-        y = self._assembled(self._upscaled(windows, halo=self.grid.halo), self.grid)[..., 0]
+        windows = patch_windows(base.y[..., np.newaxis], self.grid)
+        restored = self._upscaled(lambda patches: _cut(windows, patches), self.grid, "luma")
+        y = self._assembled(restored, self.grid)[..., 0]
         self._paste(decoded.y, y, self.grid)
         return replace(decoded, y=y)
 
     def yuv(self, base: YuvFrame) -> YuvFrame:
         """All planes by the networks, which see six planes of half the size."""
         half = halved_grid(self.grid)
-        luma = extract_patches(base.y[..., np.newaxis], self.grid)
-        chroma = extract_patches(np.stack([base.u, base.v], axis=-1), half)
-        restored = self._upscaled(np.concatenate([_packed(luma), chroma], axis=-1), halo=half.halo)
+        luma = patch_windows(base.y[..., np.newaxis], self.grid)
+        chroma = patch_windows(np.stack([base.u, base.v], axis=-1), half)
+
+        def cut(patches: _Patches) -> Image:
+            return np.concatenate([_packed(_cut(luma, patches)), _cut(chroma, patches)], axis=-1)
+
+        restored = self._upscaled(cut, half, "yuv")
         y = self._assembled(_unpacked(restored[..., :4]), self.grid)[..., 0]
         u, v = np.moveaxis(self._assembled(restored[..., 4:], half, halved=True), -1, 0)
         if self._decoded.size:
@@ -119,28 +126,33 @@ class _Work:
         return YuvFrame(y=y, u=u, v=v, time=base.time, bit_depth=self.layout.picture.bit_depth)
 
     @cached_property
-    def _decoded(self) -> npt.NDArray[np.int64]:
+    def _decoded(self) -> _Patches:
         """The patches that are shown as decoded."""
         return np.flatnonzero(self.numbers == AS_DECODED)
 
-    def _upscaled(self, windows: Image, *, halo: int) -> Image:
-        """Each window by its network, without the halo, in the picture's depth; 0 where it is as decoded.
+    def _upscaled(self, cut: Callable[[_Patches], Image], grid: PatchGrid, channels: Channels) -> Image:
+        """Each patch by its network, without the halo, in the picture's depth; 0 where it is as decoded.
 
-        (patches, H, W, C) -> (patches, scale * (H - 2 * halo), scale * (W - 2 * halo), C)
+        Args:
+            cut: what the network sees of some patches, (n, patch_height + 2 * halo, patch_width + 2 * halo, C). A few
+                are cut at a time: all of them at once can be many times the frame.
+            grid: as `cut` sees it.
+
+        Returns:
+            (patches, scale * patch_height, scale * patch_width, C)
         """
         picture = self.layout.picture
-        count, height, width, channels = windows.shape
-        overhang = picture.scale * halo
-        rows, columns = (picture.scale * (size - 2 * halo) for size in (height, width))
-        restored = np.zeros((count, rows, columns, channels), sample_type(picture.bit_depth))
-        batch_size = max(1, _BATCH_PIXELS // (height * width))
+        overhang = picture.scale * grid.halo
+        rows, columns = picture.scale * grid.patch_height, picture.scale * grid.patch_width
+        shape = (grid.patch_count, rows, columns, CHANNEL_COUNTS[channels])
+        restored = np.zeros(shape, sample_type(picture.bit_depth))
+        window_pixels = (grid.patch_height + 2 * grid.halo) * (grid.patch_width + 2 * grid.halo)
+        batch_size = max(1, _BATCH_PIXELS // window_pixels)
         for number, upscaler in self.upscalers.items():
             members = np.flatnonzero(self.numbers == number)
             for start in range(0, len(members), batch_size):
                 batch = members[start : start + batch_size]
-                output = upscaler(
-                    windows[batch], base_bit_depth=self.layout.base_bit_depth, bit_depth=picture.bit_depth
-                )
+                output = upscaler(cut(batch), base_bit_depth=self.layout.base_bit_depth, bit_depth=picture.bit_depth)
                 restored[batch] = output[:, overhang : overhang + rows, overhang : overhang + columns]
         return restored
 
@@ -159,6 +171,12 @@ class _Work:
             row, column = divmod(int(patch), grid.columns)
             box = slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
             restored[box] = decoded[box]
+
+
+def _cut(windows: Image, patches: _Patches) -> Image:
+    """Some of the `patch_windows`, copied: (n, H, W, C)."""
+    rows, columns = np.divmod(patches, windows.shape[1])
+    return windows[rows, columns]
 
 
 def _packed(luma: Image) -> Image:

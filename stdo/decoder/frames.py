@@ -144,7 +144,7 @@ def _interpolated_chroma(plane: Plane, *, top: int, bottom: int, width: int, gre
     between two.
     """
     first, last = top // 2, (bottom + 1) // 2
-    # In quarters after the vertical step. Rows beyond the plane repeat its edge.
+    # In quarters after the vertical interpolation. Rows beyond the plane repeat its edge.
     rows = np.clip(np.arange(first - 1, last + 1), 0, plane.shape[0] - 1)
     neighbourhood = plane[rows].astype(np.int32) - grey
     own = 3 * neighbourhood[1:-1]

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
@@ -23,9 +24,10 @@ from stdo.bundle.h273 import ColourCodes
 from stdo.bundle.manifest import Manifest
 from stdo.bundle.mime import audio_codecs_string, codecs_string, mime_type
 from stdo.bundle.segments import Segment
+from stdo.decoder.reconstruction import load_network
 from stdo.decoder.video_reader import open_base_stream
 from stdo.errors import StdoError
-from stdo.networks.codings import RunOptions, open_network, reads_file
+from stdo.networks.codings import RunOptions
 from stdo.networks.upscale import CHANNEL_COUNTS
 
 _PIXEL_FORMATS = {8: ("yuv420p", "yuvj420p"), 10: ("yuv420p10le",)}
@@ -57,10 +59,9 @@ def inspect_bundle(bundle: Bundle, on_frames: Callable[[int], None] = lambda _: 
 
 def _inspected_networks(bundle: Bundle) -> Iterator[Finding]:
     picture, base_bit_depth = bundle.manifest.picture, bundle.layout.base_bit_depth
-    for number, network in enumerate(bundle.manifest.networks):
+    for number in range(len(bundle.manifest.networks)):
         try:
-            data = bundle.network_bytes(network) if reads_file(network) else None
-            upscaler = open_network(network, data, scale=picture.scale, run=RunOptions(threads=1))
+            upscaler = load_network(bundle, number, RunOptions(threads=1))
             upscaler(_grey_patch(bundle, number), base_bit_depth=base_bit_depth, bit_depth=picture.bit_depth)
         except StdoError as error:
             yield Finding(part=f"network {number}", problem=str(error))
@@ -197,5 +198,10 @@ def _mime_type(container: InputContainer, codec: CodecName) -> str | None:
     )
     return mime_type(
         codecs_string(codec, video.extradata, colour=colour),
-        None if sound is None else audio_codecs_string(sound.codec_context.name, sound.codec_context.extradata or b""),
+        None if sound is None else _sound_codecs_string(sound),
     )
+
+
+def _sound_codecs_string(sound: AudioStream) -> str:
+    # The decoder of a codec may have another name: `mp3float` decodes `mp3`.
+    return audio_codecs_string(sound.codec_context.codec.canonical_name, sound.codec_context.extradata or b"")

@@ -16,6 +16,7 @@ from stdo.decoder.restored_frame import RestoredFrame
 from stdo.decoder.video_reader import decode_segment
 from stdo.errors import DamagedBundleError, FrameRangeError
 from stdo.networks.codings import RunOptions, open_network, reads_file
+from stdo.networks.onnx_profile import check_byte_count
 from stdo.networks.upscale import Upscaler
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "RestoredFrame",
     "RunOptions",
     "coded_frames",
+    "load_network",
     "reconstruct",
 ]
 
@@ -47,15 +49,25 @@ class BundleNetworks(Sequence[Upscaler]):
     def __getitem__(self, number: slice) -> Sequence[Upscaler]: ...
 
     def __getitem__(self, number: int | slice) -> Upscaler | Sequence[Upscaler]:
-        """The network of a number. Raises as `Bundle.network_bytes` and `open_network` do."""
+        """The network of a number. Raises as `load_network` does."""
         if isinstance(number, slice):
             return [self[place] for place in range(*number.indices(len(self)))]
         if number not in self._loaded:
-            network = self._bundle.manifest.networks[number]
-            data = self._bundle.network_bytes(network) if reads_file(network) else None
-            scale = self._bundle.manifest.picture.scale
-            self._loaded[number] = open_network(network, data, scale=scale, run=self._run)
+            self._loaded[number] = load_network(self._bundle, number, self._run)
         return self._loaded[number]
+
+
+def load_network(bundle: Bundle, number: int, run: RunOptions) -> Upscaler:
+    """A network of a bundle, fetched and verified where its own file is needed.
+
+    Raises as `Bundle.network_bytes` and `open_network` do. A file that is too long for the format is not fetched.
+    """
+    network, data = bundle.manifest.networks[number], None
+    if reads_file(network):
+        if network.file is not None:
+            check_byte_count(network.file.byte_count)
+        data = bundle.network_bytes(network)
+    return open_network(network, data, scale=bundle.manifest.picture.scale, run=run)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from stdo.bundle.codecs import CODECS, BitDepth
 from stdo.bundle.geometry import sample_type
 from stdo.decoder.frames import Plane, YuvFrame
-from stdo.errors import FrameRangeError, VideoError
+from stdo.errors import VideoError
 
 _SOUND_CODECS = ("aac", "opus", "mp3", "flac", "ac3", "eac3", "alac")
 _DECODERS = tuple(name for codec in CODECS.values() for name in codec.decoders)
@@ -48,19 +47,14 @@ def open_base_stream(source: Path | io.IOBase, *, name: str) -> InputContainer:
     return container
 
 
-def decode_video(path: Path, *, first_frame: int = 0) -> Iterator[YuvFrame]:
-    """The frames of a base stream in order of presentation, from the one numbered `first_frame`.
-
-    Decoding starts at the last key frame that is not after it.
+def decode_video(path: Path) -> Iterator[YuvFrame]:
+    """The frames of a base stream in order of presentation.
 
     Raises:
-        FrameRangeError: there is no frame of that number.
         VideoError: the stream can't be decoded, or is not 4:2:0 of 8 or 10 bits.
     """
     with open_base_stream(path, name=path.name) as container:
-        stream = container.streams.video[0]
-        first_pts = seek_frame(container, stream, first_frame) if first_frame else None
-        yield from _decoded(container, stream, name=path.name, first_pts=first_pts)
+        yield from _decoded(container, name=path.name)
 
 
 def decode_segment(header: bytes, segment: bytes, *, name: str) -> Iterator[YuvFrame]:
@@ -75,37 +69,18 @@ def decode_segment(header: bytes, segment: bytes, *, name: str) -> Iterator[YuvF
         VideoError: as `decode_video`.
     """
     with open_base_stream(io.BytesIO(header + segment), name=name) as container:
-        yield from _decoded(container, container.streams.video[0], name=name, first_pts=None)
+        yield from _decoded(container, name=name)
 
 
-def seek_frame(container: InputContainer, stream: VideoStream, first_frame: int) -> int:
-    """Go to the key frame from which frame `first_frame` can be decoded; the timestamp of that frame."""
-    packets = [
-        (packet.pts, packet.dts, packet.is_keyframe)
-        for packet in container.demux(stream)
-        if packet.pts is not None and not packet.is_discard
-    ]
-    timestamps = sorted(pts for pts, _, _ in packets)
-    if first_frame >= len(timestamps):
-        raise FrameRangeError(f"Frame {first_frame} is beyond the video's {len(timestamps)} frames.")
-    first_pts = timestamps[first_frame]
-    # A container seeks by decoding time, which is earlier than presentation; the key frame's own one hits it exactly.
-    starts = [dts for pts, dts, is_key in packets if is_key and dts is not None and pts <= first_pts]
-    if not starts:
-        raise VideoError(f"The video has no key frame from which frame {first_frame} can be decoded.")
-    container.seek(max(starts), stream=stream, backward=True)
-    return first_pts
-
-
-def _decoded(container: InputContainer, stream: VideoStream, *, name: str, first_pts: int | None) -> Iterator[YuvFrame]:
+def _decoded(container: InputContainer, *, name: str) -> Iterator[YuvFrame]:
+    stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     try:
         # The end of the file flushes the decoder: PyAV ends its packets with an empty one.
         for picture in container.decode(stream):
             if picture.pts is None:
                 raise VideoError(f"{name} has a frame without a timestamp.")
-            if first_pts is None or picture.pts >= first_pts:
-                yield _planes(picture, name)
+            yield _planes(picture, name)
     except av.FFmpegError as error:
         raise VideoError(
             f"{name} can't be decoded: it is cut short or damaged ({error.strerror}). Make the bundle anew."

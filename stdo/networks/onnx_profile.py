@@ -64,8 +64,7 @@ def check_profile(model: bytes) -> None:
     Raises:
         NetworkError: it is no ONNX file; or the message names what is foreign in it.
     """
-    if len(model) > MOST_BYTES:
-        raise foreign(f"it has {len(model)} bytes, more than {MOST_BYTES}")
+    check_byte_count(len(model))
     file = read_onnx_file(model)
     _check_frame(file)
     known = _Known(weights={tensor.name: tensor for tensor in file.weights}, pictures={"lr": _input(file)})
@@ -76,6 +75,16 @@ def check_profile(model: bytes) -> None:
         _check_node(node, known)
     if "hr" not in known.pictures:
         raise foreign("nothing computes its output `hr`")
+
+
+def check_byte_count(byte_count: int) -> None:
+    """Refuse a network of so many bytes if that is too long, which can be told before it is fetched.
+
+    Raises:
+        NetworkError: it is.
+    """
+    if byte_count > MOST_BYTES:
+        raise foreign(f"it has {byte_count} bytes, more than {MOST_BYTES}")
 
 
 def _check_frame(file: OnnxFile) -> None:
@@ -198,10 +207,10 @@ def _cast(node: Node, known: _Known) -> None:
 
 
 def _dequantize(node: Node, known: _Known) -> None:
-    values, steps = known.fixed(node, 0, INT8), known.fixed(node, 1, FLOAT)
+    values, factors = known.fixed(node, 0, INT8), known.fixed(node, 1, FLOAT)
     _need(node, "axis", 0, default=1)
-    if steps.dims != values.dims[:1]:
-        raise foreign("DequantizeLinear without one step for each output channel")
+    if factors.dims != values.dims[:1]:
+        raise foreign("DequantizeLinear without one factor for each output channel")
     known.weights[node.output] = replace(values, data_type=FLOAT)
 
 

@@ -71,7 +71,7 @@ class OnnxUpscaler:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # What goes wrong is in the exceptions.
-        # Another guard beside the profile: weights in other files would be looked for in what is no folder.
+        # A second guard beside the profile: were there weights in other files, no folder would have them.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         # int8 weights are then decoded once, on loading, so that layers fuse as with float ones: a third faster to run.
         options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -28,7 +28,8 @@ _NO_STREAM_STATUSES = frozenset({405, 406, 501})
 def retry_after_seconds(response: httpx.Response, default_seconds: float) -> float:
     """The pause that the service asks for (it always says seconds, not a date), at most a minute."""
     try:
-        return min(max(float(response.headers["Retry-After"]), 0.0), 60.0)
+        # In this order of the arguments what is no number ("nan") becomes 0.
+        return min(max(0.0, float(response.headers["Retry-After"])), 60.0)
     except (KeyError, ValueError):
         return default_seconds
 

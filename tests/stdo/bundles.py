@@ -183,11 +183,13 @@ def write_base_stream(
     time_base: Fraction = Fraction(1, 12_800),
     options: dict[str, str] | None = None,
     sound_seconds: float = 0,
+    sound_encoder: str = "aac",
     segment_starts: Sequence[int] = (0,),
 ) -> None:
-    """A base stream of lossless H.264, each frame at its time, and AAC sound if asked for.
+    """A base stream of lossless H.264, each frame at its time, and sound if asked for.
 
     Args:
+        sound_encoder: FFmpeg's name of one that takes planar floats.
         segment_starts: the frames that are made key frames; no other is one.
     """
     container_options = {
@@ -203,7 +205,7 @@ def write_base_stream(
         stream.time_base = stream.codec_context.time_base = time_base
         key_frames = {"forced-idr": "1", "x264-params": "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0"}
         stream.codec_context.options = {"qp": "0", "bf": "0", "threads": "1", **key_frames, **(options or {})}
-        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound_seconds else None
+        sound = container.add_stream(sound_encoder, rate=SAMPLE_RATE, layout="mono") if sound_seconds else None
         for number, frame in enumerate(frames):
             planes = np.concatenate([plane.reshape(-1) for plane in (frame.y, frame.u, frame.v)])
             picture = av.VideoFrame.from_ndarray(planes.reshape(-1, frame.y.shape[1]), format=pixel_format)
@@ -213,6 +215,7 @@ def write_base_stream(
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
         if sound is not None:
+            assert isinstance(sound, av.AudioStream)
             tone = np.sin(np.arange(round(sound_seconds * SAMPLE_RATE)) * (2 * np.pi * 440 / SAMPLE_RATE))
             group = av.AudioFrame.from_ndarray(tone[np.newaxis].astype(np.float32), format="fltp", layout="mono")
             group.sample_rate, group.pts = SAMPLE_RATE, 0
@@ -300,6 +303,7 @@ def write_small_bundle(
     networks: Sequence[bytes | Network] | None = None,
     numbers: npt.NDArray[np.uint8] | None = None,
     sound_seconds: float = 0,
+    sound_encoder: str = "aac",
     segment_starts: Sequence[int] = (0, 2, 4),
     base_stream_options: dict[str, str] | None = None,
     receptive_radius: int = 2,
@@ -328,6 +332,7 @@ def write_small_bundle(
         frames,
         options=base_stream_options,
         sound_seconds=sound_seconds,
+        sound_encoder=sound_encoder,
         segment_starts=segment_starts,
     )
     if networks is None:
@@ -366,18 +371,19 @@ def _base_stream(folder: Path, *, lossless: bool) -> BaseStream:
     with av.open(str(folder / "base.mp4")) as container:
         video, sound = container.streams.video[0], next(iter(container.streams.audio), None)
         assert video.time_base is not None
+        audio_codec = None if sound is None else sound.codec_context.codec.canonical_name
         return BaseStream(
             **_entry(folder, "base.mp4").model_dump(),
             codec="h264",
             bit_depth=10 if video.pix_fmt == "yuv420p10le" else 8,
             mime_type=mime_type(
                 codecs_string("h264", video.codec_context.extradata or b""),
-                None if sound is None else audio_codecs_string("aac", sound.codec_context.extradata or b""),
+                None if sound is None else audio_codecs_string(audio_codec or "", sound.codec_context.extradata or b""),
             ),
             time_base=Rational.of(video.time_base),
             header=StreamHeader(byte_count=header.byte_count, sha256=header.sha256),
             lossless=lossless,
-            audio_codec=None if sound is None else "aac",
+            audio_codec=audio_codec,
         )
 
 

@@ -24,7 +24,7 @@ import onnxruntime
 Array = npt.NDArray[Any]
 Planes = tuple[Array, Array, Array]
 AS_DECODED = 255
-GENERAL_NETWORKS = Path(__file__).parents[2] / "stdo" / "decoder" / "general"
+GENERAL_NETWORKS = Path(__file__).parents[2] / "stdo" / "networks" / "general"
 """Where section 7.3 says that the general networks lie."""
 
 # Section 6.1: y_to_rgb, cr_to_r, cb_to_g, cr_to_g, cb_to_b.

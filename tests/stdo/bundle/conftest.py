@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -34,16 +34,19 @@ class Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     asked: list[tuple[str, str | None]]
     sent: list[int]
+    keys: set[str | None]
+    moved_to: str
     key: str | None
     ranges: bool
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["Range"]))
+        self.keys.add(self.headers["Authorization"])
         if self.key is not None and self.headers["Authorization"] != f"Bearer {self.key}":
             self.send_error(401)
         elif self.path.startswith("/moved/"):
             self.send_response(302)
-            self.send_header("Location", self.path.replace("/moved/", "/bundle/"))
+            self.send_header("Location", self.moved_to + self.path.replace("/moved/", "/bundle/"))
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:
@@ -77,7 +80,8 @@ class Site:
     """An HTTP server over a folder."""
 
     def __init__(self, root: Path) -> None:
-        handler = type("SiteHandler", (Handler,), {"asked": [], "sent": [], "key": None, "ranges": True})
+        state = {"asked": [], "sent": [], "keys": set(), "moved_to": "", "key": None, "ranges": True}
+        handler = type("SiteHandler", (Handler,), state)
         self.handler: type[Handler] = handler
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(root)))
         self.server.daemon_threads = True
@@ -89,16 +93,25 @@ class Site:
         return self.handler.asked
 
 
+@contextmanager
+def serving(root: Path) -> Iterator[Site]:
+    """A site over a folder for the length of the block."""
+    site = Site(root)
+    thread = threading.Thread(target=site.server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.server.shutdown()
+        site.server.server_close()
+        thread.join()
+
+
 @pytest.fixture
 def site(folder: Path) -> Iterator[Site]:
     """`folder` as /bundle/, and the same by a redirect as /moved/."""
-    site = Site(folder.parent)
-    thread = threading.Thread(target=site.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield site
-    site.server.shutdown()
-    site.server.server_close()
-    thread.join()
+    with serving(folder.parent) as site:
+        yield site
 
 
 def flip_a_bit(path: Path, place: int | None = None) -> None:

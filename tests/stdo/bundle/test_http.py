@@ -11,7 +11,10 @@ import pytest
 
 import stdo
 from stdo.errors import BundleNotFoundError, DamagedBundleError, InvalidManifestError, TransferError
-from tests.stdo.bundle.conftest import Site, flip_a_bit
+from tests.stdo.bundle.conftest import Site, flip_a_bit, serving
+
+_READ = ("manifest.json", "segments.bin", "base.mp4")
+"""What one segment of the base stream takes."""
 
 
 @pytest.mark.parametrize(
@@ -170,6 +173,18 @@ def test_own_client_carries_its_key_and_stays_open(site: Site) -> None:
         with stdo.open_bundle(f"{site.url}/bundle", http=http) as bundle:
             assert all(check.problem is None for check in bundle.verify())
         assert not http.is_closed
+
+
+def test_key_is_not_sent_to_where_files_have_moved(site: Site, folder: Path) -> None:
+    with serving(folder.parent) as store, httpx.Client(headers={"Authorization": "Bearer secret"}) as http:
+        site.handler.moved_to = store.url
+        with stdo.open_bundle(f"{site.url}/moved", http=http) as bundle:
+            assert bundle.segment_bytes(bundle.segments[1])
+        assert site.handler.keys == {"Bearer secret"}
+        assert store.handler.keys == {None}
+        # Every request goes to the site first: addresses in the store may be good for some minutes alone.
+        assert [path for path, _ in site.asked] == [f"/moved/{name}" for name in _READ]
+        assert [path for path, _ in store.asked] == [f"/bundle/{name}" for name in _READ]
 
 
 def test_broken_manifest_leaves_nothing_behind(

@@ -240,6 +240,16 @@ def test_unknown_value_of_what_restoring_depends_on_is_refused(
         parse_manifest(changed(base_manifest, _set(*place, value="novelty")))
 
 
+@pytest.mark.parametrize("place", [("picture", "scale"), ("picture", "bit_depth"), ("base_stream", "bit_depth")])
+@pytest.mark.parametrize("kind", [bool, float])
+def test_choice_of_whole_numbers_takes_no_other_kind_of_number(
+    kind: type, place: tuple[str, str], base_manifest: bytes
+) -> None:
+    number = json.loads(base_manifest)[place[0]][place[1]]
+    with pytest.raises(InvalidManifestError, match=rf"{place[0]}\.{place[1]}: Input should be a whole number"):
+        parse_manifest(changed(base_manifest, _set(*place, value=kind(number))))
+
+
 @pytest.mark.parametrize(
     "path",
     [

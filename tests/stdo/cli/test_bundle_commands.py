@@ -106,6 +106,23 @@ def test_info_shows_what_a_manifest_says_as_it_is(stdo: RunStdo, bundle_folder: 
     assert "trained on ?]0;title?" in told.out
 
 
+def test_what_a_manifest_says_can_not_steer_the_terminal(stdo: RunStdo, bundle_folder: Path, tmp_path: Path) -> None:
+    manifest = json.loads((bundle_folder / "manifest.json").read_text())
+    manifest["bundle_id"] = "name\x1b]0;title\x07 \x9b2J \u202e"
+    manifest["base_stream"]["mime_type"] = 'video/mp4; codecs="\x1b[31m"'
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle_folder, copy)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    shown = stdo("info", copy)
+    assert "name\N{REPLACEMENT CHARACTER}]0;title" in shown.out
+    looked_at = stdo("verify", copy, "--deep")
+    assert 'the manifest says video/mp4; codecs="\N{REPLACEMENT CHARACTER}[31m"' in looked_at.out
+    absent = stdo("info", tmp_path / "\x1b[31m\\[bold]name")
+    assert "\N{REPLACEMENT CHARACTER}[31m\\[bold]name" in absent.err
+    for result in (shown, looked_at, absent):
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*result.out, *result.err}
+
+
 def test_the_key_is_not_sent_to_other_places(
     stdo: RunStdo, service: ScriptedService, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

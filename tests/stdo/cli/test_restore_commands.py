@@ -66,6 +66,17 @@ def test_a_reader_that_goes_away_is_no_error(bundle_folder: Path) -> None:
     assert b"error" not in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [("reconstruct", "-o", "-"), ("info",), ("info", "--json")])
+def test_a_full_disk_is_told_in_a_sentence(arguments: tuple[str, ...], bundle_folder: Path) -> None:
+    command, *options = arguments
+    with Path("/dev/full").open("wb") as full:
+        result = run_stdo_process(command, str(bundle_folder), *options, stdout=full)
+    assert result.returncode == 1
+    assert b"Standard output can't be written: No space left on device." in result.stderr
+    assert b"Traceback" not in result.stderr
+    assert b"Exception" not in result.stderr
+
+
 def test_outputs_and_frames_that_can_not_be(stdo: RunStdo, bundle_folder: Path, tmp_path: Path) -> None:
     for options, message in (
         (("-o", tmp_path / "out.webm"), "ends in .mp4"),
@@ -73,6 +84,7 @@ def test_outputs_and_frames_that_can_not_be(stdo: RunStdo, bundle_folder: Path, 
         (("-o", tmp_path / "out.mp4", "--frames", "3"), "write A:B"),
         (("-o", tmp_path / "out.mp4", "--frames", "a:b"), "write A:B"),
         (("-o", tmp_path / "out.mp4", "--frames", "-1:3"), "write A:B"),
+        (("-o", tmp_path / "out.mp4", "--frames", "0:" + 5000 * "9"), "write A:B"),
         (("-o", tmp_path / "out.mp4", "--frames", "4:4"), "are not in this video"),
         (("-o", tmp_path / "out.mp4", "--frames", "0:6"), "it has frames 0:5"),
         ((), "Missing option"),
@@ -181,6 +193,15 @@ def test_a_heatmap_of_a_frame(stdo: RunStdo, measured_bundle: Path, bundle_folde
         assert result.out.startswith(f"Frame {drawn} is in ")
     beyond = stdo("heatmap", measured_bundle, "-o", tmp_path / "map.png", "--frame", 5)
     assert (beyond.code, "frames 0 to 4" in beyond.err) == (2, True)
+    unmeasured = shutil.copytree(measured_bundle, tmp_path / "unmeasured")
+    manifest = json.loads((unmeasured / "manifest.json").read_text())
+    (unmeasured / PATCH_ERRORS_NAME).write_bytes(b"")
+    manifest["quality"]["frames_measured"] = 0
+    manifest["quality"]["files"][0] |= {"byte_count": 0, "sha256": hashlib.sha256().hexdigest()}
+    (unmeasured / "manifest.json").write_text(json.dumps(manifest))
+    for options in ((), ("--frame", 1)):
+        nothing = stdo("heatmap", unmeasured, "-o", tmp_path / "map.png", *options)
+        assert (nothing.code, "no frame of it was measured" in nothing.err) == (2, True)
     none = stdo("heatmap", bundle_folder, "-o", tmp_path / "map.png")
     assert (none.code, "has no patch errors" in none.err) == (2, True)
     nowhere = stdo("heatmap", measured_bundle, "-o", tmp_path / "absent" / "map.png")

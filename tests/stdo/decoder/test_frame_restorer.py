@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_batches_are_bounded() -> None:
     assert layout.grid is not None
     FrameRestorer(layout, [upscaler]).restore(random_frame(960, 540), np.zeros(layout.grid.patch_count, np.uint8))
     assert upscaler.largest_batch * 56 * 62 <= 32_768
+
+
+@pytest.mark.parametrize("channels", EVERY_CHANNELS)
+def test_memory_follows_the_frame_and_not_the_patches(channels: Channels) -> None:
+    """Together the windows of these patches have 299 times the pixels of the frame."""
+    layout = make_layout(size=(640, 360), patch=(8, 8), halo=64)
+    assert layout.grid is not None
+    restorer = FrameRestorer(layout, [RepeatingUpscaler(2, channels)])
+    frame, numbers = random_frame(320, 180), np.zeros(layout.grid.patch_count, np.uint8)
+    tracemalloc.start()
+    restorer.restore(frame, numbers)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 6_000_000
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,13 @@ _TURNED = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30], ">i4").toby
     [
         {},
         {"sound_seconds": 0.2, "channels": "luma", "scale": 3},
+        {"sound_seconds": 0.2, "sound_encoder": "libmp3lame"},
         {"networks": [], "scale": 1},
         {"base_bit_depth": 10, "bit_depth": 10},
         {"base_bit_depth": 10},
         {"base_stream_options": {"bf": "2", "qp": "30"}, "times": [Fraction(n * n, 50) for n in range(1, 9)]},
     ],
-    ids=["small", "sound", "plain", "ten bits", "ten bits to eight", "b-frames"],
+    ids=["small", "sound", "mp3", "plain", "ten bits", "ten bits to eight", "b-frames"],
 )
 def test_nothing_is_found_in_a_right_bundle(tmp_path: Path, options: dict[str, Any]) -> None:
     folder = write_small_bundle(tmp_path, **options)

@@ -174,3 +174,16 @@ def test_network_of_another_scale_is_refused(tmp_path: Path) -> None:
     folder = write_small_bundle(tmp_path, networks=[nearest_network(3)])
     with stdo.open_bundle(folder) as bundle, pytest.raises(NetworkError, match="where the format demands"):
         list(stdo.reconstruct(bundle))
+
+
+def test_network_that_is_too_long_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_small_bundle(tmp_path, networks=[nearest_network(2)])
+    path = folder / "manifest.json"
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    document["networks"][0]["file"]["byte_count"] = (64 << 20) + 1
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with stdo.open_bundle(folder) as bundle:
+        watched = _Watched(bundle, monkeypatch)
+        with pytest.raises(NetworkError, match="it has 67108865 bytes, more than 67108864"):
+            next(stdo.reconstruct(bundle))
+        assert watched.reads == ["segment 0"]

@@ -5,20 +5,17 @@ from __future__ import annotations
 import subprocess
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from av.container import InputContainer
 
 from stdo.bundle.boxes import read_stream_ranges
 from stdo.bundle.codecs import BitDepth
 from stdo.decoder.frames import YuvFrame
-from stdo.decoder.video_reader import decode_segment, decode_video, open_base_stream, seek_frame
-from stdo.errors import FrameRangeError, VideoError
+from stdo.decoder.video_reader import decode_segment, decode_video
+from stdo.errors import VideoError
 from tests.stdo.bundles import make_picture, moving_frames, write_base_stream
 
 REORDERED = {"qp": "20", "bf": "3", "x264-params": "b-adapt=0:keyint=7:open-gop=1:scenecut=0"}
@@ -38,16 +35,6 @@ def reordered_video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lis
 def test_frames_come_in_order_of_presentation_with_their_times(reordered_video: tuple[Path, list[Fraction]]) -> None:
     path, times = reordered_video
     assert [frame.time for frame in decode_video(path)] == times
-
-
-@pytest.mark.parametrize("first", [1, 5, 6, 7, 8, 13, 14, 20])
-def test_decoding_from_a_frame_gives_the_same_frames(first: int, reordered_video: tuple[Path, list[Fraction]]) -> None:
-    path, _ = reordered_video
-    whole = list(decode_video(path))[first:]
-    for frame, expected in zip(decode_video(path, first_frame=first), whole, strict=True):
-        assert frame.time == expected.time
-        np.testing.assert_array_equal(frame.y, expected.y)
-        np.testing.assert_array_equal(frame.u, expected.u)
 
 
 _KEY_FRAMES = "min-keyint=1:scenecut=0:open-gop=0"
@@ -107,9 +94,6 @@ def test_every_codec_of_the_format_is_read(coded_video: Path) -> None:
     whole = list(decode_video(coded_video))
     source = decode_video(coded_video.with_name("source.mp4"))
     assert [frame.time for frame in whole] == [frame.time for frame in source]
-    for first in (3, 25):
-        part = decode_video(coded_video, first_frame=first)
-        assert all(_same(frame, expected) for frame, expected in zip(part, whole[first:], strict=True))
 
 
 def test_segments_decoded_alone_give_the_frames_of_the_whole(coded_video: Path) -> None:
@@ -131,24 +115,6 @@ def test_samples_keep_their_depth(bit_depth: BitDepth, tmp_path: Path) -> None:
     decoded = list(decode_video(tmp_path / "base.mp4"))
     assert {frame.bit_depth for frame in decoded} == {bit_depth}
     assert all(_same(frame, expected) for frame, expected in zip(decoded, frames, strict=True))
-
-
-def test_decoding_from_beyond_the_end_is_refused(reordered_video: tuple[Path, list[Fraction]]) -> None:
-    path, _ = reordered_video
-    with pytest.raises(FrameRangeError, match="21 frames"):
-        next(decode_video(path, first_frame=21))
-
-
-def test_stream_without_a_key_frame_is_refused(reordered_video: tuple[Path, list[Fraction]]) -> None:
-    path, _ = reordered_video
-    with open_base_stream(path, name="base.mp4") as container:
-        stream = container.streams.video[0]
-        packets = list(container.demux(stream))
-        for packet in packets:
-            packet.is_keyframe = False
-        keyless = cast(InputContainer, SimpleNamespace(demux=lambda _: packets))
-        with pytest.raises(VideoError, match="no key frame from which frame 3"):
-            seek_frame(keyless, stream, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"#EXTM3U\nhttp://127.0.0.1/x.ts\n", b"\0" * 4096])

@@ -150,7 +150,7 @@ FOREIGN = {
             _node("Conv", "lr w", pads=[0] * 4),
             fixed={"q": np.zeros((2, 1, 1, 1), np.int8), "s": np.ones(1, np.float32)},
         ),
-        "one step for each output channel",
+        "one factor for each output channel",
     ),
     "pictures of different shapes": (
         _model(_node("Conv", "lr w", "more", pads=[0] * 4), _node("Add", "lr more"), fixed=_weights(4, 1, 1, 1)),

@@ -4,12 +4,14 @@ import inspect
 import socket
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from stdo.service.answers import retry_after_seconds
 from stdo.service.api_errors import (
     ApiError,
     EventStreamUnavailableError,
@@ -228,3 +230,11 @@ def test_identifiers_that_would_change_the_path(client: Any, service: ScriptedSe
         with pytest.raises(InvalidServiceUrlError):
             client.delete(identifier)
     assert not service.received
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("900", 60.0), ("-1", 0.0), ("nan", 0.0), ("inf", 60.0), ("tomorrow", 2.0)],
+)
+def test_whatever_a_server_says_the_pause_is_a_number_of_seconds(header: str, seconds: float) -> None:
+    assert retry_after_seconds(httpx.Response(200, headers={"Retry-After": header}), 2.0) == seconds
