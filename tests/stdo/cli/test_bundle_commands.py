@@ -103,7 +103,7 @@ def test_info_shows_what_a_manifest_says_as_it_is(stdo: RunStdo, bundle_folder: 
     told = stdo("info", tmp_path)
     assert told.code == 0
     assert "in [/bold] mp4" in told.out
-    assert "trained on ?]0;title?" in told.out
+    assert "trained on \N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}" in told.out
 
 
 def test_what_a_manifest_says_can_not_steer_the_terminal(stdo: RunStdo, bundle_folder: Path, tmp_path: Path) -> None:

@@ -138,10 +138,3 @@ def test_export_adds_to_what_is_there_and_takes_nothing_away(tmp_path: Path, mon
     assert [tmp_path / entry["path"] for entry in index[1:]] == new
     assert (tmp_path / "old.onnx").read_bytes() == b"an older release"
     assert export_general(tmp_path) == []
-
-
-def test_package_holds_the_general_networks() -> None:
-    """In the wheel too: pyproject.toml lists the files."""
-    project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"stdo.networks.general"' in project
-    assert '"decoder/general/index.json", "decoder/general/*.onnx"' in project

@@ -80,7 +80,9 @@ def test_split_by_time_keeps_frames_whole_and_in_order() -> None:
 def test_the_method_decides_groups_networks_and_their_ranks(
     method: str, group_numbers: list[list[int]], networks: list[list[int]], ranks: tuple[int, ...]
 ) -> None:
-    settings = resolve_settings("fast", {"method": method, "groups": {"count": 3}})
+    settings = resolve_settings(
+        "fast", {"method": method} if method == "awdnn" else {"method": method, "groups": {"count": 3}}
+    )
     plan = plan_groups(scores_of([[7, 6], [9, 8], [5, 4]]), settings)
     assert plan.group_of_patch.tolist() == group_numbers
     assert plan.numbers.tolist() == networks

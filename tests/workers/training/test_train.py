@@ -40,6 +40,8 @@ def settings_of(**overrides: Any) -> EncodingSettings:
     }
     for key, value in overrides.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+    if merged.get("method") == "awdnn":
+        del merged["groups"]
     return resolve_settings("fast", merged)
 
 
