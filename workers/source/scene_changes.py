@@ -69,6 +69,10 @@ def _is_change(frame: int, to_previous: Differences, to_last_but_one: Difference
 
 def _samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
     """Some samples of the first plane (luma, or packed colours), evenly spread, in units of 8 bits."""
+    if frame.planes[0].line_size < 0:
+        # The rows of an uncompressed AVI lie in memory from the bottom to the top, where a view of the plane has no way
+        # to reach them.
+        frame = frame.reformat(format="gray")
     plane = frame.planes[0]
     component = frame.format.components[0]
     kind = np.dtype("<u2") if component.bits > 8 else np.dtype(np.uint8)
