@@ -26,6 +26,7 @@ from workers.source.normalise import NormalisedPicture, PictureForm, normalise
 from workers.source.scene_changes import FrameNumbers
 from workers.source.segments import plan_even_segments, plan_segments
 from workers.source.source_counts import SourceLimits as SourceLimits
+from workers.source.source_counts import too_long
 from workers.source.source_file import ReadSource, read_source
 from workers.source.timeline import Ticks, Timeline, make_timeline
 
@@ -154,6 +155,9 @@ def probe_source(
     """
     read = read_source(path, limits, report)
     timeline = make_timeline(read.times, read.frame_count)
+    # Reading has checked the file's own timestamps. Times made anew, and the last frame's duration, can be longer.
+    if timeline.duration_seconds > limits.max_duration_seconds:
+        raise too_long(float(timeline.duration_seconds), limits)
     picture = normalise(read, timeline, program, max_pixels_per_frame=limits.max_pixels_per_frame)
     facts = SourceFacts(
         source=_source(path, read, timeline, picture, sha256=sha256 or file_sha256(path)),

@@ -12,7 +12,7 @@ from stdo.bundle.manifest import Colour, Rational
 from stdo.service.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
 from tests.workers.sources import codes, probe, settings_of, silent
-from workers.errors import RefusedSourceError, VideoTooLargeError
+from workers.errors import RefusedSourceError, VideoTooLargeError, VideoTooLongError
 from workers.ffmpeg.program import FFmpeg
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 
@@ -329,6 +329,14 @@ def test_limits_hold(clips: ClipMaker, name: str) -> None:
     with pytest.raises(RefusedSourceError, match=reason) as caught:
         probe(clips.with_sound, **limits)
     assert caught.value.type == kind
+
+
+def test_the_limit_of_the_duration_holds_for_times_made_anew(clips: ClipMaker, tmp_path: Path) -> None:
+    """The two halves of a spliced broadcast lie at the same times: only one after the other do they last too long."""
+    part = clips.make("part.ts", "-c:v", "mpeg2video", frames=5).read_bytes()
+    (tmp_path / "spliced.ts").write_bytes(part + part)
+    with pytest.raises(VideoTooLongError):
+        probe(tmp_path / "spliced.ts", max_duration_seconds=0.3)
 
 
 def test_the_limits_themselves_are_allowed(clips: ClipMaker) -> None:
