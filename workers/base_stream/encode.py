@@ -112,8 +112,11 @@ def _encode(
     report: Progress,
     program: FFmpeg,
 ) -> StreamRanges:
-    """Encode, if need be twice: sound that begins seconds late keeps FFmpeg from writing a fragment for each segment.
-    It is then encoded with silence before it."""
+    """Encode the base stream, so that it has one fragment for each segment.
+
+    Sound that begins seconds late keeps FFmpeg from writing some of the fragments. All is then encoded once more, with
+    silence before that sound.
+    """
     frame_count = info.source.frame_count
     key_frames = files.root / "key_frames.txt"
     key_frames.write_text(_key_frame_times(info, starts))
@@ -122,7 +125,7 @@ def _encode(
         output = _output(source, info, settings, files.base_stream, starts, key_frames, fills_gaps=fills_gaps)
         program.run(output, lambda done: report("encode", min(done, frame_count), frame_count, "frames"))
         ranges = read_stream_ranges(files.base_stream)
-        if len(ranges.fragments) == len(starts):
+        if len(ranges.fragments) == len(starts) or info.facts.audio_stream_index is None:
             break
     key_frames.unlink()
     assert ranges is not None
