@@ -262,7 +262,6 @@ class IdempotencyKeyRow(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     """core.jobs.idempotency.request_fingerprint()"""
-    status: Mapped[int]
     resource_id: Mapped[str] = mapped_column(Identifier)
     """Of the video or the job that the request made."""
     created_at: Mapped[datetime]
