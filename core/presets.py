@@ -63,7 +63,7 @@ class BaseStreamSettings(_Settings):
     codec: CodecName = Field(default="h264", description="h264 plays everywhere; vvc needs an app with a decoder.")
     bit_depth: BitDepth | None = Field(
         default=None,
-        description="Bits of a sample. Default: 10 for av1, vvc and sources with more than 8 bits, else 8.",
+        description="Bits of a sample. Default: 10 for av1 and vvc, and for hevc where the source has more; else 8.",
     )
     lossless: bool = Field(
         default=False, description="The paper's setting: without loss, large, for comparisons; h264 and hevc alone."

@@ -104,7 +104,7 @@ class VideoRow(Base):
 
 
 class JobRow(Base):
-    """One encode of one video. `core.jobs.job_states` alone changes it."""
+    """One encode of one video. The modules of `core.jobs` alone change it, and its state `core.jobs.job_flow` alone."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -150,7 +150,9 @@ class JobRow(Base):
 
 
 class PartRow(Base):
-    """One piece of a job, or the probe of a video: work for one worker. `core.jobs.job_states` alone changes it.
+    """One piece of a job, or the probe of a video: work for one worker.
+
+    The modules of `core.jobs` alone change it, and its state `core.jobs.leases` alone.
 
     waiting: something that it needs was not made yet. queued: anyone may claim it. running: somebody holds its lease.
     """

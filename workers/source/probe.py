@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.presets import EncodingSettings
 from stdo.bundle.codecs import CODECS, BitDepth
+from stdo.bundle.files import file_sha256
 from stdo.bundle.geometry import base_size
 from stdo.bundle.manifest import Picture, Rational, Source
 from workers.ffmpeg.program import FFmpeg
-from workers.file_hash import file_sha256
 from workers.progress import Progress
 from workers.source.normalise import NormalisedPicture, PictureForm, normalise
 from workers.source.scene_changes import FrameNumbers
@@ -80,11 +80,6 @@ class SourceInfo:
     def source(self) -> Source:
         """What the file was before any normalisation."""
         return self.facts.source
-
-    @property
-    def is_hdr(self) -> bool:
-        """Whether the picture is PQ or HLG."""
-        return self.facts.tone_mapped is not None
 
     def frame_times(self) -> Iterator[Fraction]:
         """Presentation time of each frame, in seconds."""

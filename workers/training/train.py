@@ -15,8 +15,8 @@ from core.presets import EncodingSettings
 from models.general import general_network_sha256
 from models.registry import find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
+from stdo.bundle.files import file_sha256
 from workers.base_stream.frame_pairs import VideoFiles
-from workers.file_hash import file_sha256
 from workers.progress import Progress
 from workers.training.checkpoints import Checkpoint
 from workers.training.device import device_name
