@@ -60,8 +60,12 @@ def train(
     total = sum(run.steps for run in runs)
     done = sum(run.steps for run in runs if run.number in state.finished)
     say = _reporter(report, done=done, total=total)
+    waiting = [run for run in runs if run.number not in state.finished]
+    if not waiting:
+        # The worker before died after the last network, with nothing left to do but to hand them in.
+        return TrainedNetworks(networks=state.finished)
     patches = _gather(video, plan, settings, training_number, device, lambda: say(0))
-    for run in (run for run in runs if run.number not in state.finished):
+    for run in waiting:
         own = patches.of_groups(run.groups)
         say = _reporter(report, done=done, total=total)
         module = _trained_module(sharing, run, own, settings, state, device, say)

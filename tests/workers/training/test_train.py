@@ -109,6 +109,17 @@ def test_a_resumed_training_gives_the_networks_of_an_uninterrupted_one(
     assert seen[-1] == 14
 
 
+def test_a_training_that_died_after_its_last_network_decodes_nothing(
+    video: VideoFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, checkpoint = planned(video, SETTINGS), tmp_path / "done.safetensors"
+    made = train(video, plan, SETTINGS, 0, checkpoint=checkpoint, device=CPU, report=silent)
+    monkeypatch.setattr("workers.training.train.gather_patches", None)
+    again = train(video, plan, SETTINGS, 0, checkpoint=checkpoint, device=CPU, report=silent)
+    assert set(again.networks) == set(made.networks)
+    assert all(same(made.networks[number], network) for number, network in again.networks.items())
+
+
 @pytest.mark.parametrize("method", ["stdo", "nas"])
 @pytest.mark.parametrize("split_over", [2, 3, 16])
 def test_networks_do_not_depend_on_how_they_are_split_over_trainings(
