@@ -119,7 +119,7 @@ class JobRow(Base):
     state: Mapped[JobState]
     preset: Mapped[str]
     settings: Mapped[dict[str, Any]]
-    """core.presets.EncodingSettings, resolved."""
+    """core.encoding_settings.EncodingSettings, resolved."""
     probe_prefix: Mapped[str | None]
     """The video's, from the moment when the job could begin: all its parts read the same. Null while it waits for a
     probe."""

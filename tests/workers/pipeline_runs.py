@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from core.presets import EncodingSettings, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import resolve_settings
 from stdo.bundle.files import file_sha256
 from stdo.bundle.manifest import Manifest
 from stdo.service.resources import ProgressUnit, Stage

@@ -11,7 +11,7 @@ import ffmpeg
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from core.presets import BaseStreamSettings, EncodingSettings
+from core.encoding_settings import BaseStreamSettings, EncodingSettings
 from stdo.bundle.boxes import StreamRanges, read_stream_ranges
 from stdo.bundle.codecs import BitDepth, CodecName
 from stdo.bundle.manifest import Picture, Rational, StreamHeader

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from core.presets import BaseStreamSettings
+from core.encoding_settings import BaseStreamSettings
 from stdo.bundle.codecs import CODECS, BitDepth, CodecName
 from stdo.bundle.manifest import Picture
 from workers.errors import PictureTooSmallError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.geometry import FrameLayout, make_patch_grid
 from stdo.decoder.frames import YuvFrame
 from stdo.decoder.video_reader import decode_video

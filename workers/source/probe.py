@@ -15,7 +15,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.codecs import CODECS, BitDepth
 from stdo.bundle.files import file_sha256
 from stdo.bundle.geometry import base_size

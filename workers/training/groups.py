@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from workers.training.score import PatchScores
 from workers.training.sharing import IndexArray, Training, sharing_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from models.general import general_network_sha256
 from models.registry import find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm

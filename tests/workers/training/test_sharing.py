@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from core.presets import EncodingSettings, SharingName, resolve_settings
+from core.encoding_settings import EncodingSettings, SharingName
+from core.presets import resolve_settings
 from workers.training.sharing import SHARINGS, Run, Training, sharing_of
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.presets import EncodingSettings, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import resolve_settings
 from models.general import load_general_network
 from stdo.decoder.frame_restorer import FrameRestorer
 from stdo.quality.psnr import FrameErrors, frame_error, summary
