@@ -93,7 +93,7 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg, *, max_pixe
 
 
 def _before(read: ReadSource, timeline: Timeline) -> list[VideoFilter]:
-    """Times, and whole frames."""
+    """The filters that give the frames their times, and make whole frames of interlaced ones."""
     filters = timeline.filters()
     if read.interlaced_frame_count:
         # One frame for each frame, and only frames that say they are interlaced.

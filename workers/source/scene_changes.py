@@ -21,7 +21,8 @@ _LEAST_DIFFERENCE = 6.0
 _LEAST_RATIO = 3.0
 """How far a cut stands out from its neighbours."""
 _LEAST_LASTING_SHARE = 0.5
-"""What is left of the difference across one frame more, on either side. Around a flash the picture stays as it was."""
+"""Across a cut the frames stay different: if one frame more is skipped, on either side, at least this share of the
+difference is left. Around a flash the frames are alike, and nearly nothing is left."""
 
 
 @dataclass(kw_only=True)
