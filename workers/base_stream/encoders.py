@@ -101,7 +101,7 @@ def _hevc(given: EncoderInput) -> dict[str, Any]:
 def _av1(given: EncoderInput) -> dict[str, Any]:
     settings = given.settings
     presets = {"fast": 10, "medium": 8, "slow": 5}
-    # No key frames but those that are forced. With a constant quality SVT-AV1 has a word for that, which it refuses with
+    # No key frames but those that are forced. With a constant quality SVT-AV1 has a word for that, but refuses it with
     # a bitrate: there it gets a distance that no segment reaches.
     free = {"svtav1-params": "keyint=-1:scd=0"}
     bounded = {"g": _NO_DISTANCE, "svtav1-params": "scd=0"}
