@@ -249,6 +249,8 @@ def _fail(session: Session, job: JobRow | None, part: PartRow, failure: Failure,
 def _refuse_video(session: Session, video_id: str, failure: Failure, now: datetime) -> None:
     video = session.get_one(VideoRow, video_id)
     video.state, video.refusal = "refused", failure.model_dump()
+    # An older version of the probe may have taken the file for something.
+    video.source = None
     video.probe_version, video.probe_prefix = PROBE_VERSION, None
     _fail_waiting_jobs(session, video_id, failure, now)
 
