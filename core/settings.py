@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where networks run: auto, cpu, cuda or cuda:<n>."""
     finish_queue: Literal["cpu", "gpu"] = "cpu"
-    """Workers of which queue measure the finished bundle. gpu: on their device, sooner, while it trains nothing."""
+    """Workers of which queue finish a bundle. gpu measures it faster, and keeps a GPU from training meanwhile."""
     ffmpeg_path: Path | None = None
     """The ffmpeg program; the one that imageio-ffmpeg carries where left out."""
 

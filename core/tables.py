@@ -104,7 +104,7 @@ class VideoRow(Base):
 
 
 class JobRow(Base):
-    """One encode of one video. `core.jobs.job_states` alone changes it."""
+    """One encode of one video. The modules of `core.jobs` alone change it, and its state `core.jobs.job_flow` alone."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -119,7 +119,7 @@ class JobRow(Base):
     state: Mapped[JobState]
     preset: Mapped[str]
     settings: Mapped[dict[str, Any]]
-    """core.presets.EncodingSettings, resolved."""
+    """core.encoding_settings.EncodingSettings, resolved."""
     probe_prefix: Mapped[str | None]
     """The video's, from the moment when the job could begin: all its parts read the same. Null while it waits for a
     probe."""
@@ -150,7 +150,9 @@ class JobRow(Base):
 
 
 class PartRow(Base):
-    """One piece of a job, or the probe of a video: work for one worker. `core.jobs.job_states` alone changes it.
+    """One piece of a job, or the probe of a video: work for one worker.
+
+    The modules of `core.jobs` alone change it, and its state `core.jobs.leases` alone.
 
     waiting: something that it needs was not made yet. queued: anyone may claim it. running: somebody holds its lease.
     """
@@ -262,7 +264,6 @@ class IdempotencyKeyRow(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     """core.jobs.idempotency.request_fingerprint()"""
-    status: Mapped[int]
     resource_id: Mapped[str] = mapped_column(Identifier)
     """Of the video or the job that the request made."""
     created_at: Mapped[datetime]

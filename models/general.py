@@ -40,11 +40,6 @@ class NoGeneralNetworkError(LookupError):
         super().__init__(f"No general network is shipped for {architecture} x{scale}; there are {shipped}.")
 
 
-def has_general_network(architecture: str, scale: int) -> bool:
-    """Whether there is a general network of this architecture and scale."""
-    return scale == 1 or (architecture, scale) in GENERAL_NETWORKS
-
-
 def load_general_network(architecture: str, *, scale: int, channels: Channels) -> nn.Module:
     """The general network f0, without weight norm, in eval mode, on the CPU, in float32.
 

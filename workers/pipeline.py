@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.bundle import open_bundle
 from stdo.bundle.manifest import Manifest
 from workers.base_stream.encode import EncodedBaseStream, encode_base_stream

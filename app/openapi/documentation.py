@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from app.http.problems import PROBLEM_MEDIA_TYPE, ProblemError, problem_of
 from app.openapi.examples import RESPONSES
+from core.encoding_settings import EncodingSettings
 from core.errors import ServiceError
-from core.presets import EncodingSettings
 from stdo.service.resources import JobEvent, Problem
 
 SCHEMA_REFERENCE = "#/components/schemas/{model}"

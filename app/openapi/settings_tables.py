@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from core.settings import REQUIRED_WHEN_DEPLOYED, Settings, variable_name
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "API.md"

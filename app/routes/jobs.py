@@ -73,7 +73,7 @@ def create_job_with_video(
             remember(session, row.id)
             return jobs.to_resource(row, None)
 
-    job = keyed.once(form_body(upload), status=202, make=make, load=jobs.get_resource)
+    job = keyed.once(form_body(upload), make=make, load=jobs.get_resource)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 

@@ -73,7 +73,7 @@ def create_video(
             remember(session, row.id)
             return videos.to_resource(row)
 
-    video = keyed.once(form_body(upload), status=201, make=make, load=_load)
+    video = keyed.once(form_body(upload), make=make, load=_load)
     response.headers["Location"] = f"/v1/videos/{video.id}"
     return video
 
@@ -162,6 +162,6 @@ def create_job(
             remember(session, row.id)
             return jobs.to_resource(row, None)
 
-    job = keyed.once(body.model_dump(mode="json"), status=202, make=make, load=jobs.get_resource)
+    job = keyed.once(body.model_dump(mode="json"), make=make, load=jobs.get_resource)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job

@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from app.http.error_handlers import invalid_fields, plain_message
 from app.http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError, invalid_field
-from core.presets import PRESETS, EncodingSettings, UnknownPresetError, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import PRESETS, UnknownPresetError, resolve_settings
 from stdo.service.resources import FieldError
 
 DEFAULT_PRESET = "balanced"

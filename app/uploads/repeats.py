@@ -14,7 +14,6 @@ from core.callers import Caller
 from core.clock import utc_now
 from core.errors import RequestAnsweredMeanwhileError
 from core.jobs import idempotency
-from core.jobs.idempotency import StoredAnswer
 
 Made = TypeVar("Made")
 Remember = Callable[[Session, str], None]
@@ -35,7 +34,6 @@ class KeyedRequest:
         self,
         body: Mapping[str, Any],
         *,
-        status: int,
         make: Callable[[Remember], Made],
         load: Callable[[Session, Caller, str], Made],
     ) -> Made:
@@ -43,7 +41,6 @@ class KeyedRequest:
 
         Args:
             body: what was asked for, as JSON values.
-            status: of the answer.
             make: makes it, and calls what it is given in the same transaction.
             load: finds it by its id.
 
@@ -54,13 +51,12 @@ class KeyedRequest:
         key, fingerprint = self.key, idempotency.request_fingerprint(self.method, self.path, body)
 
         def remember(session: Session, resource_id: str) -> None:
-            answer = StoredAnswer(status=status, resource_id=resource_id)
-            idempotency.remember(session, self.caller, key, fingerprint, answer, now=utc_now())
+            idempotency.remember(session, self.caller, key, fingerprint, resource_id, now=utc_now())
 
         def earlier() -> Made | None:
             with self.services.database.snapshot() as session:
-                answer = idempotency.find(session, self.caller, key, fingerprint)
-                return None if answer is None else load(session, self.caller, answer.resource_id)
+                resource_id = idempotency.find(session, self.caller, key, fingerprint)
+                return None if resource_id is None else load(session, self.caller, resource_id)
 
         if (made := earlier()) is not None:
             return made

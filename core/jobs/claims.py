@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.encoding_settings import EncodingSettings
 from core.jobs.bundles import PublishedBundle
-from core.presets import EncodingSettings
 from core.tables import JobRow, PartKind, PartRow, QueueName, VideoRow
 from stdo.bundle.manifest import Source
 

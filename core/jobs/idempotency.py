@@ -1,7 +1,7 @@
 """Requests that may be sent again without doing twice what they ask: the header `Idempotency-Key` of POST.
 
-The first request with a key does its work and remembers the answer, in one transaction. A later request with the key
-gets that answer, where it is the same request; it is refused where it is another.
+The first request with a key makes something (a video, a job) and remembers what, in one transaction. A later request
+with the key gets the same thing, where it is the same request; it is refused where it is another.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,16 +25,6 @@ LONGEST_KEY = 255
 """Characters."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredAnswer:
-    """What the first request with a key was answered."""
-
-    status: int
-    """Of HTTP."""
-    resource_id: str
-    """Of the video or the job that it made."""
-
-
 def request_fingerprint(method: str, path: str, body: Mapping[str, Any]) -> str:
     """What makes two requests the same one: a SHA-256 over method, path and body, in hexadecimal.
 
@@ -46,8 +35,8 @@ def request_fingerprint(method: str, path: str, body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def find(session: Session, caller: Caller, key: str, fingerprint: str) -> StoredAnswer | None:
-    """The answer of an earlier request with this key; None where there was none.
+def find(session: Session, caller: Caller, key: str, fingerprint: str) -> str | None:
+    """The id of what an earlier request with this key has made; None where there was no such request.
 
     Raises IdempotencyKeyReusedError where the earlier request was another one.
     """
@@ -56,23 +45,20 @@ def find(session: Session, caller: Caller, key: str, fingerprint: str) -> Stored
         return None
     if row.fingerprint != fingerprint:
         raise IdempotencyKeyReusedError(key)
-    return StoredAnswer(status=row.status, resource_id=row.resource_id)
+    return row.resource_id
 
 
-def remember(
-    session: Session, caller: Caller, key: str, fingerprint: str, answer: StoredAnswer, *, now: datetime
-) -> None:
-    """Keep the answer for later requests. Call it in the transaction that makes the resource.
+def remember(session: Session, caller: Caller, key: str, fingerprint: str, resource_id: str, *, now: datetime) -> None:
+    """Keep the id of what a request has made, for later requests. Call it in the transaction that makes it.
 
     Raises RequestAnsweredMeanwhileError where a request that ran at the same time with the same key was faster. The
-    transaction must be rolled back then, and find() has the other's answer.
+    transaction must be rolled back then, and find() has the id of what the other has made.
     """
     row = IdempotencyKeyRow(
         tenant=caller.tenant,
         key=key,
         fingerprint=fingerprint,
-        status=answer.status,
-        resource_id=answer.resource_id,
+        resource_id=resource_id,
         created_at=now,
     )
     session.add(row)

@@ -208,7 +208,7 @@ def _try_again(
 
 
 def _pause_after(attempt: int) -> timedelta:
-    # Doubled step by step: 2 ** attempt is more than a timedelta holds.
+    # Doubled in a loop: 2 ** attempt can be more than a timedelta holds.
     pause = FIRST_PAUSE
     for _ in range(1, attempt):
         pause = min(pause * 2, LONGEST_PAUSE)
@@ -220,7 +220,8 @@ def _give_up(session: Session, job: JobRow | None, part: PartRow, reason: str, *
     if job is not None:
         _fail(session, job, part, failure, now=now)
         return
-    # Nothing is known against the video: refused, it could not be encoded for ever, for a store's outage.
+    # The video is not refused: that is for good, and here it would be for an outage of the machinery. The next job has
+    # it probed again.
     _log.error("video %s was not probed: %s", part.video_id, failure.detail)
     leases.end(part, "failed", now=now)
     _fail_waiting_jobs(session, part.video_id, failure, now)
@@ -248,6 +249,8 @@ def _fail(session: Session, job: JobRow | None, part: PartRow, failure: Failure,
 def _refuse_video(session: Session, video_id: str, failure: Failure, now: datetime) -> None:
     video = session.get_one(VideoRow, video_id)
     video.state, video.refusal = "refused", failure.model_dump()
+    # An older version of the probe may have taken the file for something.
+    video.source = None
     video.probe_version, video.probe_prefix = PROBE_VERSION, None
     _fail_waiting_jobs(session, video_id, failure, now)
 

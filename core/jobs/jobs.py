@@ -9,9 +9,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.callers import Caller
+from core.encoding_settings import EncodingSettings
 from core.errors import JobActiveError, JobNotFoundError, VideoRefusedError
 from core.jobs import bundles, events, job_flow, paging, videos
-from core.presets import EncodingSettings
 from core.storage.keys import job_prefixes
 from core.tables import BundleRow, JobRow, new_id
 from stdo.service.resources import TERMINAL_JOB_STATES, Failure, Job, JobState, Page

@@ -108,11 +108,14 @@ def end(part: PartRow, state: PartState, *, now: datetime) -> None:
 
 
 def give_back(session: Session, part: PartRow, *, now: datetime, pause: timedelta, used: bool) -> None:
-    """Let others claim a part that we hold, at once or after a pause. `used` says whether the attempt counts.
-
-    Where it does not, the next attempt has the same number: numbers differ between attempts at the same time alone.
+    """Let others claim a part that we hold, at once or after a pause.
 
     Without a pause the workers are told after the commit; with one, `core.jobs.housekeeping` tells them later.
+
+    Args:
+        used: whether the attempt counts. Where it does not, the next attempt gets the same number. That does no harm:
+            whoever gives a part back like this has stopped working on it, so that no two attempts with one number run
+            at the same time.
     """
     part.lease_token = part.lease_expires_at = None
     for name, value in _NO_PROGRESS.items():

@@ -1,4 +1,5 @@
-"""Objects that an ended job leaves behind: what passed between its parts, and bundles that nobody will see."""
+"""Objects that nobody needs any more: what passed between the parts of an ended job, bundles that nobody will see, and
+what a probe has made of a video that was deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from sqlalchemy.orm import Session
 from core.database import Database
 from core.jobs import leases
 from core.jobs.part_kinds import makes_bundle
-from core.storage.keys import bundle_prefix, job_prefixes, work_key
+from core.storage.keys import bundle_prefix, job_prefixes, video_prefix, work_key
 from core.storage.object_store import ObjectStore
-from core.tables import BundleRow, JobRow
+from core.tables import BundleRow, JobRow, VideoRow
 
 
 def remove(database: Database, store: ObjectStore, job_id: str) -> None:
@@ -24,6 +25,19 @@ def remove(database: Database, store: ObjectStore, job_id: str) -> None:
         prefixes = _unneeded_prefixes(session, job_id)
     for prefix in prefixes:
         store.delete_prefix(prefix)
+
+
+def remove_of_deleted_video(database: Database, store: ObjectStore, video_id: str) -> None:
+    """Delete the objects of a video that is not there any more; nothing while it is.
+
+    A probe may store its files after the video and its objects were deleted.
+
+    Raises ObjectStoreUnavailableError, OSError.
+    """
+    with database.snapshot() as session:
+        if session.get(VideoRow, video_id) is not None:
+            return
+    store.delete_prefix(video_prefix(video_id))
 
 
 def unswept_jobs(session: Session, *, ended_before: datetime) -> list[str]:

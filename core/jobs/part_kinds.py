@@ -3,7 +3,7 @@
     probe (of a video) -> encode -> plan -> train, one a training, in any order -> finish
 
 Nothing else in `core` asks for a kind by its name: states, progress and what follows what come from the table. A new
-kind is a row here, its name in `core.tables.PartKind`, and its function in `workers.tasks.run_task`.
+kind is a row here, its name in `core.tables.PartKind`, and its work in `workers` (docs/ARCHITECTURE.md, How to add).
 """
 
 from __future__ import annotations

@@ -24,9 +24,10 @@ def work_key(job_id: str, name: str) -> str:
 
 
 def bundle_prefix(job_id: str, attempt: int) -> str:
-    """Where an attempt to finish a job puts its bundle. No two attempts use it at the same time.
+    """Where an attempt to finish a job puts its bundle.
 
-    What is published never changes: it is the last attempt's.
+    No two attempts use it at the same time, and none comes after the one that succeeds. So what is published never
+    changes.
     """
     return f"bundles/{job_id}/{attempt}/"
 

@@ -30,7 +30,6 @@ def upgrade() -> None:
     sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('key', sa.Text(), nullable=False),
     sa.Column('fingerprint', sa.String(length=64), nullable=False),
-    sa.Column('status', sa.Integer(), nullable=False),
     sa.Column('resource_id', sa.String(length=32), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('tenant', 'key', name=op.f('pk_idempotency_keys'))

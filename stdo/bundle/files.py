@@ -66,7 +66,7 @@ class FolderFiles:
         """See BundleFiles. Raises DamagedBundleError."""
         path = self._path(file)
         try:
-            same = path.stat().st_size == file.byte_count and _sha256(path) == file.sha256
+            same = path.stat().st_size == file.byte_count and file_sha256(path) == file.sha256
         except OSError as error:
             raise _unreadable(file, error) from error
         if not same:
@@ -126,7 +126,7 @@ class HttpFiles:
         """See BundleFiles. Raises DamagedBundleError, TransferError."""
         with self._keeping(file):
             target = self._folder / file.sha256
-            if not (target.is_file() and _sha256(target) == file.sha256):
+            if not (target.is_file() and file_sha256(target) == file.sha256):
                 with self._get_file(file, None) as response:
                     self._keep(response, file, _whole(file))
             return target
@@ -254,6 +254,7 @@ def _read_part(path: Path, part: ByteRange) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == part.sha256 else None
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal. The file is never in memory as a whole."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

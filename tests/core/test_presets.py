@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from core.presets import METHODS, PRESETS, EncodingSettings, Preset, UnknownPresetError, find_preset, resolve_settings
+from core.encoding_settings import METHODS, EncodingSettings
+from core.presets import PRESETS, Preset, UnknownPresetError, find_preset, resolve_settings
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from core.presets import Architecture, GeneralNetwork
+from core.encoding_settings import Architecture, GeneralNetwork
 from models.cost import multiply_accumulates, parameter_count
 from models.general import GENERAL_NETWORKS
 from models.registry import (

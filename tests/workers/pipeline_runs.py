@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from core.presets import EncodingSettings, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import resolve_settings
+from stdo.bundle.files import file_sha256
 from stdo.bundle.manifest import Manifest
 from stdo.service.resources import ProgressUnit, Stage
 from workers import pipeline
 from workers.base_stream.frame_pairs import VideoFiles, frame_layout
 from workers.ffmpeg.program import FFmpeg
-from workers.file_hash import file_sha256
 from workers.source.probe import SourceInfo, SourceLimits
 from workers.training.groups import GroupPlan
 from workers.work_folder import WorkFolder

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.decoder.frames import YuvFrame
 from stdo.service.resources import ProgressUnit, Stage
 from workers.ffmpeg.program import FFmpeg

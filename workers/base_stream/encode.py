@@ -11,7 +11,7 @@ import ffmpeg
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from core.presets import BaseStreamSettings, EncodingSettings
+from core.encoding_settings import BaseStreamSettings, EncodingSettings
 from stdo.bundle.boxes import StreamRanges, read_stream_ranges
 from stdo.bundle.codecs import BitDepth, CodecName
 from stdo.bundle.manifest import Picture, Rational, StreamHeader
@@ -82,11 +82,11 @@ def encode_base_stream(
         EncodedSegment(
             first_frame=start,
             time_ticks=int(times[start]),
-            offset=part.offset,
-            byte_count=part.byte_count,
-            sha256=part.sha256,
+            offset=fragment.offset,
+            byte_count=fragment.byte_count,
+            sha256=fragment.sha256,
         )
-        for start, part in zip(starts, ranges.fragments, strict=True)
+        for start, fragment in zip(starts, ranges.fragments, strict=True)
     )
     encoded = EncodedBaseStream(
         codec=settings.base_stream.codec,
@@ -112,8 +112,11 @@ def _encode(
     report: Progress,
     program: FFmpeg,
 ) -> StreamRanges:
-    """Encode, if need be twice: sound that begins seconds late keeps FFmpeg from writing a fragment for each segment.
-    It is then encoded with silence before it."""
+    """Encode the base stream, so that it has one fragment for each segment.
+
+    Sound that begins seconds late keeps FFmpeg from writing some of the fragments. All is then encoded once more, with
+    silence before that sound.
+    """
     frame_count = info.source.frame_count
     key_frames = files.root / "key_frames.txt"
     key_frames.write_text(_key_frame_times(info, starts))
@@ -122,7 +125,7 @@ def _encode(
         output = _output(source, info, settings, files.base_stream, starts, key_frames, fills_gaps=fills_gaps)
         program.run(output, lambda done: report("encode", min(done, frame_count), frame_count, "frames"))
         ranges = read_stream_ranges(files.base_stream)
-        if len(ranges.fragments) == len(starts):
+        if len(ranges.fragments) == len(starts) or info.facts.audio_stream_index is None:
             break
     key_frames.unlink()
     assert ranges is not None
@@ -136,8 +139,11 @@ def _encode(
 
 
 def _key_frame_times(info: SourceInfo, starts: Sequence[int]) -> str:
-    """For FFmpeg, which makes a key frame of the first frame that is not before a time, rounded to microseconds: half
-    way between the segment's first frame and the frame before it."""
+    """The times at which FFmpeg shall put key frames, in seconds.
+
+    FFmpeg makes a key frame of the first frame that is not before such a time, which it rounds to microseconds. A time
+    half way between a segment's first frame and the frame before it leaves room for that rounding.
+    """
     seconds = info.facts.tick.fraction
     ticks = info.frame_ticks
     middles = ((int(ticks[start - 1]) + int(ticks[start])) * seconds / 2 for start in starts if start)
@@ -164,18 +170,6 @@ def _output(
         streams.append(opened[str(info.facts.audio_stream_index)])
         sound = _sound_options(info, stream, fills_gaps=fills_gaps)
     timescale = _timescale(info)
-    first_length = (starts[1] if len(starts) > 1 else info.source.frame_count) - starts[0]
-    mean_ticks, lead_ticks = _pace(info, timescale)
-    video = encoder_options(
-        EncoderInput(
-            settings=stream,
-            picture=picture,
-            bit_depth=bit_depth,
-            segment_frames=first_length,
-            mean_frame_ticks=mean_ticks,
-            largest_lead_ticks=lead_ticks,
-        )
-    )
     return ffmpeg.output(
         *streams,
         file_url(out),
@@ -193,9 +187,23 @@ def _output(
         map_metadata=-1,
         map_chapters=-1,
         fflags="+bitexact",
-        **video,
+        **encoder_options(_encoder_input(info, stream, picture, starts)),
         **sound,
     ).overwrite_output()
+
+
+def _encoder_input(
+    info: SourceInfo, settings: BaseStreamSettings, picture: Picture, starts: Sequence[int]
+) -> EncoderInput:
+    mean_ticks, lead_ticks = _pace(info, _timescale(info))
+    return EncoderInput(
+        settings=settings,
+        picture=picture,
+        bit_depth=base_bit_depth(settings, picture),
+        segment_frames=(starts[1] if len(starts) > 1 else info.source.frame_count) - starts[0],
+        mean_frame_ticks=mean_ticks,
+        largest_lead_ticks=lead_ticks,
+    )
 
 
 def _pace(info: SourceInfo, timescale: int) -> tuple[float, int]:
@@ -254,12 +262,12 @@ def _timescale(info: SourceInfo) -> int:
 def _write_playlist(path: Path, encoded: EncodedBaseStream, picture: Picture) -> None:
     segments = [
         Segment(
-            first_frame=part.first_frame,
-            time_ticks=part.time_ticks,
-            base_stream=ByteRange(offset=part.offset, byte_count=part.byte_count, sha256=part.sha256),
+            first_frame=each.first_frame,
+            time_ticks=each.time_ticks,
+            base_stream=ByteRange(offset=each.offset, byte_count=each.byte_count, sha256=each.sha256),
             patch_index=None,
         )
-        for part in encoded.segments
+        for each in encoded.segments
     ]
     text = media_playlist(
         segments,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from core.presets import BaseStreamSettings
+from core.encoding_settings import BaseStreamSettings
 from stdo.bundle.codecs import CODECS, BitDepth, CodecName
 from stdo.bundle.manifest import Picture
 from workers.errors import PictureTooSmallError
@@ -101,7 +101,8 @@ def _hevc(given: EncoderInput) -> dict[str, Any]:
 def _av1(given: EncoderInput) -> dict[str, Any]:
     settings = given.settings
     presets = {"fast": 10, "medium": 8, "slow": 5}
-    # Each of the two ways to have no distance is refused with the other rate control.
+    # No key frames but those that are forced. With a constant quality SVT-AV1 has a word for that, but refuses it with
+    # a bitrate: there it gets a distance that no segment reaches.
     free = {"svtav1-params": "keyint=-1:scd=0"}
     bounded = {"g": _NO_DISTANCE, "svtav1-params": "scd=0"}
     return {
@@ -118,7 +119,8 @@ def _vvc(given: EncoderInput) -> dict[str, Any]:
     own = f"decodingrefreshtype=idr_no_radl:intraperiod={given.segment_frames}"
     full_range = ":videofullrange=1" if given.picture.colour.range == "full" else ""
     rate = _rate_control(settings, default_crf=28, lossless={})
-    # VVenC counts a frame as one tick in the times of decoding. These are even, and no later than those of showing.
+    # FFmpeg gives VVenC's packets decode times that count one tick a frame, whatever a tick is. They are rewritten:
+    # evenly spread, and early enough that no frame is decoded after it is shown (docs/decisions/0010).
     lead = given.largest_lead_ticks + ceil(_VVC_REORDERED * given.mean_frame_ticks)
     return {
         "preset": presets[settings.speed],

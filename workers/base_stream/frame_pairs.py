@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.geometry import FrameLayout, make_patch_grid
 from stdo.decoder.frames import YuvFrame
 from stdo.decoder.video_reader import decode_video
 from stdo.quality.psnr import ReferenceFrame
 from workers.base_stream.encoders import base_bit_depth
+from workers.errors import FrameMismatchError
 from workers.ffmpeg.program import FFmpeg
 from workers.source.frames import read_source_frames
 from workers.source.probe import SourceInfo
@@ -33,9 +35,20 @@ class VideoFiles:
         return read_source_frames(self.source, self.info, self.layout.picture, program=self.ffmpeg)
 
     def frame_pairs(self) -> Iterator[FramePair]:
-        """All frames in order, in one pass. Raises as decoding does."""
-        pairs = zip(decode_video(self.base_stream), self.source_frames(), strict=True)
+        """All frames in order, in one pass.
+
+        Raises:
+            FrameMismatchError: they are not as many, or not as many as the probe counted.
+            VideoError, FFmpegFailedError, FFmpegTimedOutError: from the decoders.
+        """
+        pairs = zip_longest(decode_video(self.base_stream), self.source_frames())
         for number, (base, source) in enumerate(pairs):
+            if base is None or source is None:
+                shorter, longer = ("base stream", "source") if base is None else ("source", "base stream")
+                raise FrameMismatchError(
+                    f"The {shorter} decodes to {number} frames, and the {longer} to more. Choose another "
+                    "base_stream.codec."
+                )
             yield FramePair(number=number, base=base, source=source, layout=self.layout)
 
 

@@ -90,7 +90,7 @@ def _wanted_times(info: SourceInfo, timescale: int) -> PacketTimes:
     ticks = info.facts.tick.fraction * timescale
     if ticks.denominator == 1:
         return info.frame_ticks * ticks.numerator
-    return np.array([round(int(tick) * ticks) for tick in info.frame_ticks], np.int64)
+    return np.fromiter((round(int(tick) * ticks) for tick in info.frame_ticks), np.int64, len(info.frame_ticks))
 
 
 def _some(frames: Sequence[int] | npt.NDArray[np.int64]) -> str:

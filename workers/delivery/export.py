@@ -11,13 +11,13 @@ from pathlib import Path
 
 from models.cost import multiply_accumulates, parameter_count
 from models.receptive_field import receptive_radius
+from stdo.bundle.files import file_sha256
 from stdo.bundle.manifest import BaseStream, FileEntry, Network, PatchIndex, SegmentTable
 from stdo.bundle.patch_index import encode_segment
 from stdo.bundle.segments import ByteRange, Segment, encode_segment_table
 from workers.base_stream.encode import EncodedBaseStream
 from workers.delivery.networks import JobNetworks
 from workers.delivery.onnx_graph import network_to_onnx
-from workers.file_hash import file_sha256
 from workers.progress import Progress
 from workers.training.groups import GroupPlan
 from workers.training.sharing import IndexArray
@@ -84,18 +84,18 @@ def _export_segments(
 ) -> tuple[SegmentTable, PatchIndex]:
     """Write patch index and segment table. The index is cut where the base stream is."""
     index_path, table_path = bundle / "index.bin", bundle / "segments.bin"
-    ends = [*(part.first_frame for part in base_stream.segments), len(numbers)]
+    ends = [*(each.first_frame for each in base_stream.segments), len(numbers)]
     segments, offset = [], 0
     with index_path.open("wb") as file:
-        for part, (start, end) in zip(base_stream.segments, pairwise(ends), strict=True):
+        for encoded, (start, end) in zip(base_stream.segments, pairwise(ends), strict=True):
             coded = encode_segment(numbers[start:end])
             file.write(coded)
             digest = hashlib.sha256(coded).hexdigest()
             segments.append(
                 Segment(
-                    first_frame=part.first_frame,
-                    time_ticks=part.time_ticks,
-                    base_stream=ByteRange(offset=part.offset, byte_count=part.byte_count, sha256=part.sha256),
+                    first_frame=encoded.first_frame,
+                    time_ticks=encoded.time_ticks,
+                    base_stream=ByteRange(offset=encoded.offset, byte_count=encoded.byte_count, sha256=encoded.sha256),
                     patch_index=ByteRange(offset=offset, byte_count=len(coded), sha256=digest),
                 )
             )

@@ -28,9 +28,9 @@ from workers.training.score import PatchScores, patch_mse
 
 Variant = Literal["restored", "bicubic", "lanczos", "f0"]
 VARIANTS: tuple[Variant, ...] = ("restored", "bicubic", "lanczos", "f0")
-PRECISION_STEP = 10
-"""Of the measured frames, every tenth is restored with float32 weights too: so it shows what the delivered precision
-costs."""
+PRECISION_EVERY = 10
+"""Every tenth of the measured frames is also restored with float32 weights. The difference is what the precision of the
+delivered weights costs."""
 
 _FrameNumbers = npt.NDArray[np.int64]
 
@@ -87,7 +87,7 @@ def measure(
     work = _FrameWork.of(bundle, networks, device)
     errors = {variant: FrameErrors.empty(len(frames)) for variant in VARIANTS}
     errors["f0"], f0_patches = _f0_errors(scores, frames, layout)
-    exact = FrameErrors.empty(len(frames[::PRECISION_STEP]))
+    exact = FrameErrors.empty(len(frames[::PRECISION_EVERY]))
     restored_patches = np.empty((len(frames), layout.grid.patch_count), np.uint8)
     done = 0
 
@@ -97,8 +97,8 @@ def measure(
     for place, result in enumerate(map_frames(work.compare, _pairs(bundle, video, frames, sign_of_life=say))):
         for variant, error in result.errors.items():
             errors[variant][place] = error
-        if place % PRECISION_STEP == 0:
-            exact[place // PRECISION_STEP] = result.exact_error or result.errors["restored"]
+        if place % PRECISION_EVERY == 0:
+            exact[place // PRECISION_EVERY] = result.exact_error or result.errors["restored"]
         restored_patches[place] = result.restored_patches
         done = place + 1
         say()
@@ -108,7 +108,7 @@ def measure(
         errors=errors,
         f0_patches=f0_patches,
         restored_patches=restored_patches,
-        precision_loss=_precision_loss(exact, errors["restored"][::PRECISION_STEP], layout),
+        precision_loss=_precision_loss(exact, errors["restored"][::PRECISION_EVERY], layout),
     )
 
 
@@ -155,7 +155,7 @@ class _FrameWork:
         base, numbers = pair.coded.base, pair.coded.numbers
         restored = self.delivered.restore(base, numbers)
         exact_error = None
-        if self.exact is not None and pair.place % PRECISION_STEP == 0:
+        if self.exact is not None and pair.place % PRECISION_EVERY == 0:
             exact_error = frame_error(layout, reference, self.exact.restore(base, numbers))
         return _Comparison(
             errors={

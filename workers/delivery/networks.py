@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import nn
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.bundle import Bundle
 from stdo.decoder.reconstruction import BundleNetworks, RunOptions
 from stdo.networks.upscale import Upscaler

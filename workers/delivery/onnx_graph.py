@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
+from models.channels import Channels, channel_count
 from workers.training.weight_rounding import Int8Weights, Precision, RoundedNetwork
 
 OPSET = 17
@@ -22,7 +22,7 @@ _SHAPE = {0: "batch", 2: "height", 3: "width"}
 def network_to_onnx(
     network: nn.Module,
     *,
-    channels: Literal["rgb", "luma"],
+    channels: Channels,
     precision: Precision,
     rounded: RoundedNetwork | None = None,
 ) -> bytes:
@@ -45,8 +45,8 @@ def network_to_onnx(
     return written
 
 
-def _export(network: nn.Module, *, channels: Literal["rgb", "luma"]) -> ModelProto:
-    sample = torch.zeros(1, 3 if channels == "rgb" else 1, 8, 8)
+def _export(network: nn.Module, *, channels: Channels) -> ModelProto:
+    sample = torch.zeros(1, channel_count(channels), 8, 8)
     written = io.BytesIO()
     with warnings.catch_warnings():
         # torch's newer exporter writes larger graphs, takes seconds instead of tenths, and needs another package.

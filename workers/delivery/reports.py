@@ -22,7 +22,7 @@ _REPORT_NAME = "quality/report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MeasuredPart:
+class _SampledSegment:
     """A segment, and the places of its frames among the measured ones."""
 
     frames: range
@@ -33,34 +33,34 @@ def write_reports(folder: Path, bundle: Bundle, measurement: Measurement) -> tup
     """Write quality/ into the bundle's folder."""
     report, patch_errors = folder / _REPORT_NAME, folder / PATCH_ERRORS_NAME
     report.parent.mkdir(exist_ok=True)
-    parts = list(_measured_parts(bundle, measurement))
-    report.write_text(json.dumps(_report(measurement, parts), indent=1))
+    segments = list(_sampled_segments(bundle, measurement))
+    report.write_text(json.dumps(_report(measurement, segments), indent=1))
     with patch_errors.open("wb") as file:
-        file.writelines(_coded(measurement, part) for part in parts)
+        file.writelines(_coded(measurement, segment) for segment in segments)
     return file_entry(folder, report), file_entry(folder, patch_errors)
 
 
-def _measured_parts(bundle: Bundle, measurement: Measurement) -> Iterator[_MeasuredPart]:
+def _sampled_segments(bundle: Bundle, measurement: Measurement) -> Iterator[_SampledSegment]:
     for segment in bundle.segments:
         frames = bundle.segment_frames(segment)
         start, end = measurement.frames.searchsorted([frames.start, frames.stop]).tolist()
         if start < end:
-            yield _MeasuredPart(frames=frames, places=slice(start, end))
+            yield _SampledSegment(frames=frames, places=slice(start, end))
 
 
-def _report(measurement: Measurement, parts: list[_MeasuredPart]) -> dict[str, Any]:
+def _report(measurement: Measurement, segments: list[_SampledSegment]) -> dict[str, Any]:
     return {
         "frames_measured": len(measurement.frames),
         "video": _figures(measurement, slice(None)),
         "precision_loss": measurement.precision_loss.model_dump(),
         "segments": [
             {
-                "first_frame": part.frames.start,
-                "frame_count": len(part.frames),
-                "frames_measured": part.places.stop - part.places.start,
-                **_figures(measurement, part.places),
+                "first_frame": segment.frames.start,
+                "frame_count": len(segment.frames),
+                "frames_measured": segment.places.stop - segment.places.start,
+                **_figures(measurement, segment.places),
             }
-            for part in parts
+            for segment in segments
         ],
     }
 
@@ -69,11 +69,11 @@ def _figures(measurement: Measurement, places: slice) -> dict[str, Any]:
     return {variant: measurement.quality(variant, places).model_dump() for variant in VARIANTS}
 
 
-def _coded(measurement: Measurement, part: _MeasuredPart) -> bytes:
+def _coded(measurement: Measurement, segment: _SampledSegment) -> bytes:
     return encode_measured_segment(
         MeasuredSegment(
-            first_measured=part.places.start,
-            f0=measurement.f0_patches[part.places],
-            restored=measurement.restored_patches[part.places],
+            first_measured=segment.places.start,
+            f0=measurement.f0_patches[segment.places],
+            restored=measurement.restored_patches[segment.places],
         )
     )

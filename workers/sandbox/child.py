@@ -34,7 +34,7 @@ from workers.sandbox.part_spec import (
 )
 
 PROGRESS_SECONDS = 0.5
-"""Shortest distance of two lines, the first and the last report of a stage apart."""
+"""Shortest time between two lines. The first and the last report of a stage are written at once."""
 PROBE_MEMORY_BYTES = 8 * 2**30
 ENCODE_MEMORY_BYTES = 16 * 2**30
 """For ffmpeg, which inherits it: an encoder of large pictures holds many of them."""
@@ -69,52 +69,45 @@ def _run(spec: PartSpec, report: Progress) -> None:
     # Imported here, since it takes seconds (torch): the lifeline and the limits are in force before it begins.
     from workers import pipeline
 
-    ffmpeg = spec.ffmpeg()
-    if isinstance(spec, ProbePart):
-        pipeline.probe(
-            source=spec.source,
-            work=spec.work,
-            limits=spec.limits,
-            sha256=spec.source_sha256,
-            report=report,
-            ffmpeg=ffmpeg,
-        )
-        return
-    if isinstance(spec, EncodePart):
-        pipeline.encode(source=spec.source, settings=spec.settings, work=spec.work, report=report, ffmpeg=ffmpeg)
-        return
+    match spec:
+        case ProbePart():
+            pipeline.probe(
+                source=spec.source,
+                work=spec.work,
+                limits=spec.limits,
+                sha256=spec.source_sha256,
+                report=report,
+                ffmpeg=spec.ffmpeg(),
+            )
+        case EncodePart():
+            pipeline.encode(
+                source=spec.source, settings=spec.settings, work=spec.work, report=report, ffmpeg=spec.ffmpeg()
+            )
+        case _:
+            _run_networks(spec, report)
+
+
+def _run_networks(spec: PlanPart | TrainPart | FinishPart, report: Progress) -> None:
+    """Run a part that runs networks."""
+    from workers import pipeline
     from workers.training.device import compute_exactly
 
     compute_exactly()
+    source, settings, work, device, ffmpeg = spec.source, spec.settings, spec.work, spec.device, spec.ffmpeg()
     match spec:
         case PlanPart():
-            plan = pipeline.plan(
-                source=spec.source,
-                settings=spec.settings,
-                work=spec.work,
-                device=spec.device,
-                report=report,
-                ffmpeg=ffmpeg,
-            )
-            PlannedTrainings(training_count=len(plan.trainings)).save(spec.work)
+            plan = pipeline.plan(source, settings, work, device=device, report=report, ffmpeg=ffmpeg)
+            PlannedTrainings(training_count=len(plan.trainings)).save(work)
         case TrainPart():
-            pipeline.train(
-                source=spec.source,
-                settings=spec.settings,
-                work=spec.work,
-                training_number=spec.training_number,
-                device=spec.device,
-                report=report,
-                ffmpeg=ffmpeg,
-            )
+            pipeline.train(source, settings, work, spec.training_number, device=device, report=report, ffmpeg=ffmpeg)
         case FinishPart():
             pipeline.finish(
-                source=spec.source,
-                settings=spec.settings,
-                work=spec.work,
+                source,
+                settings,
+                work,
                 bundle_id=spec.bundle_id,
                 created_at=spec.created_at,
-                device=spec.device,
+                device=device,
                 report=report,
                 ffmpeg=ffmpeg,
             )

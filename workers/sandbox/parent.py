@@ -29,7 +29,8 @@ POLL_SECONDS = 0.1
 STOP_GRACE_SECONDS = 5.0
 """Between the polite signal and the one that can't be ignored."""
 DEATH_SECONDS = 1.0
-"""A killed process is gone long before. One that its adoptive parent does not reap counts for so long."""
+"""How long to wait for killed processes to vanish. They do so much sooner, unless their new parent (process 1 of a
+container, often) never reaps them: those stay in the group for ever."""
 LONGEST_LINE_BYTES = 64 * 1024
 STDERR_TAIL_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024

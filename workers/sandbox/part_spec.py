@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from core.encoding_settings import EncodingSettings
 from core.jobs.progress import StageReport
-from core.presets import EncodingSettings
 from stdo.service.resources import Failure
 from workers.ffmpeg.program import FFmpeg
 from workers.source.probe import SourceLimits

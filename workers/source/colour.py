@@ -58,7 +58,7 @@ class _Target(NamedTuple):
     width: int
     height: int
     chroma_location_in: Literal["left", "center"]
-    """Where the source's chroma samples lie. Hardly a file says so: left as in MPEG-2, but for JPEG."""
+    """Where the source's chroma samples lie. Files hardly ever say so. MPEG puts them left, JPEG in the centre."""
 
 
 @dataclass(frozen=True, kw_only=True)

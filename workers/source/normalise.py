@@ -93,7 +93,7 @@ def normalise(read: ReadSource, timeline: Timeline, program: FFmpeg, *, max_pixe
 
 
 def _before(read: ReadSource, timeline: Timeline) -> list[VideoFilter]:
-    """Times, and whole frames."""
+    """The filters that give the frames their times, and make whole frames of interlaced ones."""
     filters = timeline.filters()
     if read.interlaced_frame_count:
         # One frame for each frame, and only frames that say they are interlaced.
@@ -103,9 +103,10 @@ def _before(read: ReadSource, timeline: Timeline) -> list[VideoFilter]:
 
 
 def _after(conversion: ColourConversion) -> list[VideoFilter]:
-    """What the frames say of themselves."""
-    # The wish to be turned has been granted. What a screen needs to show HDR stays, where it still holds.
-    gone = {} if conversion.colour.transfer not in HDR_TRANSFERS else {"type": "DISPLAYMATRIX"}
+    """Correct what the frames say of themselves."""
+    # A frame that was turned must not ask to be turned again. Of a picture that stays HDR all other side data is kept,
+    # such as the light levels of the scene; of any other it no longer holds.
+    gone = {"type": "DISPLAYMATRIX"} if conversion.colour.transfer in HDR_TRANSFERS else {}
     return [
         VideoFilter(name="sidedata", options={"mode": "delete", **gone}),
         VideoFilter(name="setsar", options={"sar": "1"}),

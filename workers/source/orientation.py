@@ -49,12 +49,12 @@ def read_orientation(display_matrix: tuple[int, int, int, int] | None) -> Orient
             detail="The file asks for a turn that is no multiple of 90 degrees; it was not turned.",
         )
         return Orientation(rotation_degrees=0, swaps_sides=False, filters=(), note=note)
-    rotation, is_mirrored, steps = _TURNS[directions]
+    rotation, is_mirrored, filters = _TURNS[directions]
     mirrored = "mirrored, then " if is_mirrored else ""
     return Orientation(
         rotation_degrees=rotation,
         swaps_sides=rotation in (90, 270),
-        filters=tuple(VideoFilter(name=name, options=options) for name, options in steps),
+        filters=tuple(VideoFilter(name=name, options=options) for name, options in filters),
         note=Normalisation(
             code="rotation_applied", detail=f"The picture was {mirrored}turned by {rotation} degrees clockwise."
         ),

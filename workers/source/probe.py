@@ -15,17 +15,18 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.codecs import CODECS, BitDepth
+from stdo.bundle.files import file_sha256
 from stdo.bundle.geometry import base_size
 from stdo.bundle.manifest import Picture, Rational, Source
 from workers.ffmpeg.program import FFmpeg
-from workers.file_hash import file_sha256
 from workers.progress import Progress
 from workers.source.normalise import NormalisedPicture, PictureForm, normalise
 from workers.source.scene_changes import FrameNumbers
 from workers.source.segments import plan_even_segments, plan_segments
 from workers.source.source_counts import SourceLimits as SourceLimits
+from workers.source.source_counts import too_long
 from workers.source.source_file import ReadSource, read_source
 from workers.source.timeline import Ticks, Timeline, make_timeline
 
@@ -79,11 +80,6 @@ class SourceInfo:
     def source(self) -> Source:
         """What the file was before any normalisation."""
         return self.facts.source
-
-    @property
-    def is_hdr(self) -> bool:
-        """Whether the picture is PQ or HLG."""
-        return self.facts.tone_mapped is not None
 
     def frame_times(self) -> Iterator[Fraction]:
         """Presentation time of each frame, in seconds."""
@@ -154,6 +150,9 @@ def probe_source(
     """
     read = read_source(path, limits, report)
     timeline = make_timeline(read.times, read.frame_count)
+    # Reading has checked the file's own timestamps. Times made anew, and the last frame's duration, can be longer.
+    if timeline.duration_seconds > limits.max_duration_seconds:
+        raise too_long(float(timeline.duration_seconds), limits)
     picture = normalise(read, timeline, program, max_pixels_per_frame=limits.max_pixels_per_frame)
     facts = SourceFacts(
         source=_source(path, read, timeline, picture, sha256=sha256 or file_sha256(path)),

@@ -21,7 +21,8 @@ _LEAST_DIFFERENCE = 6.0
 _LEAST_RATIO = 3.0
 """How far a cut stands out from its neighbours."""
 _LEAST_LASTING_SHARE = 0.5
-"""What is left of the difference across one frame more, on either side. Around a flash the picture stays as it was."""
+"""Across a cut the frames stay different: if one frame more is skipped, on either side, at least this share of the
+difference is left. Around a flash the frames are alike, and nearly nothing is left."""
 
 
 @dataclass(kw_only=True)
@@ -69,6 +70,10 @@ def _is_change(frame: int, to_previous: Differences, to_last_but_one: Difference
 
 def _samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
     """Some samples of the first plane (luma, or packed colours), evenly spread, in units of 8 bits."""
+    if frame.planes[0].line_size < 0:
+        # The rows of an uncompressed AVI lie in memory from the bottom to the top, where a view of the plane has no way
+        # to reach them.
+        frame = frame.reformat(format="gray")
     plane = frame.planes[0]
     component = frame.format.components[0]
     kind = np.dtype("<u2") if component.bits > 8 else np.dtype(np.uint8)

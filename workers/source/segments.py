@@ -1,6 +1,7 @@
 """Where a video is cut into segments: at scene changes where they are near, else evenly, never with a stub at the end.
 
-A pure function of frame times and scene changes, so that all rungs of a ladder are cut alike.
+A pure function of frame times and scene changes, so that all rungs of a ladder are cut alike. VVC alone is cut
+otherwise, since its encoder puts key frames at one distance only: its rungs are alike among themselves.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class SourceCounts:
 
     tick_seconds: Fraction
     limits: SourceLimits
-    counts_chunks: bool
-    """Whether the container (AVI) has no timestamps: its n-th chunk is the n-th picture, unless it is empty."""
+    counts_packets: bool
+    """Whether the container (AVI) has no timestamps: its n-th packet is the n-th picture, unless it is empty."""
     first: FrameFormat | None = None
     ticks: array[int] = field(default_factory=lambda: array("q"))
     has_all_ticks: bool = True
@@ -91,7 +91,7 @@ class SourceCounts:
             )
 
     def _add_time(self, frame: VideoFrame) -> None:
-        ticks = self._chunk_number(frame) if self.counts_chunks else frame.pts
+        ticks = self._packet_number(frame) if self.counts_packets else frame.pts
         if ticks is None:
             self.has_all_ticks = False
             return
@@ -100,8 +100,9 @@ class SourceCounts:
         if seconds > self.limits.max_duration_seconds:
             raise too_long(seconds, self.limits)
 
-    def _chunk_number(self, frame: VideoFrame) -> int | None:
-        """The chunk at which the decoder gave the frame out; those that it still holds at the end follow one by one."""
+    def _packet_number(self, frame: VideoFrame) -> int | None:
+        """The packet at which the decoder gave the frame out. Frames that it still holds at the end have none: each of
+        them counts as one later than the frame before."""
         if frame.dts is not None or not self.ticks:
             return frame.dts
         return self.ticks[-1] + 1

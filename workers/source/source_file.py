@@ -77,7 +77,7 @@ def read_source(path: Path, limits: SourceLimits, report: Progress) -> ReadSourc
         counts = SourceCounts(
             tick_seconds=Fraction(video.time_base or Fraction(1, _MICROSECONDS)),
             limits=limits,
-            counts_chunks=container.format.name == "avi",
+            counts_packets=container.format.name == "avi",
         )
         _read_all(container, video, audio, counts, report)
         if counts.first is None:
@@ -204,8 +204,9 @@ def _times(container: InputContainer, video: VideoStream, counts: SourceCounts, 
     return ReadTimes(
         ticks=np.array(counts.ticks, np.int64) if counts.has_all_ticks else None,
         tick_seconds=tick_seconds,
-        # Without sound there is nothing that the picture could be late for, and chunks start together.
-        start_seconds=start_seconds if has_sound and not counts.counts_chunks else first_seconds,
+        # Time 0 is where the first stream starts: a picture that starts later than the sound stays late. Without sound
+        # it is the first frame, and in AVI picture and sound always start together.
+        start_seconds=start_seconds if has_sound and not counts.counts_packets else first_seconds,
         declared_rates=tuple(Fraction(rate) for rate in rates if rate),
         last_frame_ticks=counts.last_frame_ticks,
         may_be_spliced=container.format.name == "mpegts",

@@ -22,8 +22,8 @@ _HIGHEST_FRAME_RATE = 300
 LARGEST_NUDGE_SECONDS = Fraction(1, 10)
 """A frame that had to move by more would be seen to come at the wrong time."""
 
-LARGEST_BROADCAST_STEP_SECONDS = 10
-"""A larger step in an MPEG transport stream is a splice and not a pause; ffmpeg reads it so, too."""
+LARGEST_BROADCAST_GAP_SECONDS = 10
+"""A longer time between two frames of an MPEG transport stream is a splice and not a pause; ffmpeg reads it so, too."""
 
 _RATE_ROUNDING = Fraction(1, 10_000)
 """Containers that store a frame's duration, not a rate, are off by less; 30 and 30000/1001 differ by ten times that."""
@@ -101,8 +101,8 @@ def _strictly_increasing(ticks: Ticks) -> Ticks:
 def _is_usable(wanted: Ticks, nudged: Ticks, read: ReadTimes) -> bool:
     if int(np.abs(nudged - wanted).max()) * read.tick_seconds > LARGEST_NUDGE_SECONDS:
         return False
-    longest_step = int(np.diff(wanted).max(initial=0)) * read.tick_seconds
-    return not (read.may_be_spliced and longest_step > LARGEST_BROADCAST_STEP_SECONDS)
+    longest_gap = int(np.diff(wanted).max(initial=0)) * read.tick_seconds
+    return not (read.may_be_spliced and longest_gap > LARGEST_BROADCAST_GAP_SECONDS)
 
 
 def _rebuilt(read: ReadTimes, frame_count: int) -> Timeline:

@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import Event
 
 from core.database import Database
+from core.encoding_settings import EncodingSettings
 from core.errors import ObjectNotFoundError
 from core.jobs.claims import Claim
 from core.jobs.part_kinds import PART_KINDS, files_of, outputs
-from core.presets import EncodingSettings
 from core.settings import Settings
 from core.storage.keys import source_key
 from core.storage.object_store import ObjectStore

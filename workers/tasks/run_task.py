@@ -252,13 +252,15 @@ def _end(session: Session, claim: Claim, outcome: _Outcome, settings: Settings) 
 
 
 def _tidy_up(worker: Worker, claim: Claim) -> None:
-    """Delete what only unfinished jobs need, where the job has ended, be it with this part."""
-    if claim.job_id is None:
-        return
+    """Delete what nobody needs any more, where the job has ended (be it with this part) or the video is gone."""
     try:
-        leftovers.remove(worker.database, worker.store, claim.job_id)
+        if claim.job_id is None:
+            leftovers.remove_of_deleted_video(worker.database, worker.store, claim.video_id)
+        else:
+            leftovers.remove(worker.database, worker.store, claim.job_id)
     except (ServiceError, OSError, SQLAlchemyError):
-        logger.warning("the work files of job %s stay for the beat to remove", claim.job_id, exc_info=True)
+        # The beat removes what jobs leave behind.
+        logger.warning("files of the %s part %s stay behind for now", claim.kind, claim.part_id, exc_info=True)
 
 
 def _limits(settings: Settings) -> SourceLimits:

@@ -1,7 +1,8 @@
 """The checkpoint of a training: the networks that are finished, and the state of the one that is being trained.
 
-One safetensors file, only ever resumed by the same training. The order of the patches and the learning rate are
-functions of the seed and the step, so that the step is all there is to store of them; nothing else is random.
+One safetensors file, only ever resumed by the same training. The order of the patches and the learning rate follow from
+the seed and the number of the training step, and nothing else is random. So the file holds the weights, the optimiser's
+state and that number.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Checkpoint:
 
         Args:
             interval_seconds: between two saves of a run's state.
-            fingerprint: names the training: what the weights depend on besides the number of steps. Where the file is
-                another's, or unreadable, that is logged, and the training starts anew.
+            fingerprint: names the training by all that its weights depend on. Where the file is another's, or
+                unreadable, that is logged, and the training starts anew.
         """
         self._path = path
         self._interval_seconds = interval_seconds

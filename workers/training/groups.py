@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
+from workers.training.patch_selection import in_blocks
 from workers.training.score import PatchScores
 from workers.training.sharing import IndexArray, Training, sharing_of
-
-_Number = TypeVar("_Number", bound=np.generic)
-_BLOCK = 1 << 20
-"""Patches looked at together: what they need besides the result stays small."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,9 +117,9 @@ def _partition(mse: npt.NDArray[np.float32], settings: EncodingSettings) -> Inde
 def _move_to_next_group(group_of_patch: IndexArray, mse: npt.NDArray[np.float32], harder_count: int) -> None:
     """Raise the group of all patches by one, in place, but for the `harder_count` hardest of them."""
     threshold = _nth_largest(mse, harder_count)
-    above = sum(int(np.count_nonzero(block > threshold)) for block in _blocks(mse))
+    above = sum(int(np.count_nonzero(block > threshold)) for block in in_blocks(mse))
     ties_left = harder_count - above
-    for block, groups in zip(_blocks(mse), _blocks(group_of_patch), strict=True):
+    for block, groups in zip(in_blocks(mse), in_blocks(group_of_patch), strict=True):
         is_easier = block < threshold
         ties = np.flatnonzero(block == threshold)
         is_easier[ties[ties_left:]] = True
@@ -136,8 +133,8 @@ def _nth_largest(values: npt.NDArray[np.float32], n: int) -> np.float32:
     The upper halves of the bits are counted, then the lower halves of those that have the right upper half.
     """
     bits = values.view(np.uint32)
-    upper, larger = _bucket_of((block >> 16 for block in _blocks(bits)), n)
-    lower, _ = _bucket_of((block[block >> 16 == upper] & 0xFFFF for block in _blocks(bits)), n - larger)
+    upper, larger = _bucket_of((block >> 16 for block in in_blocks(bits)), n)
+    lower, _ = _bucket_of((block[block >> 16 == upper] & 0xFFFF for block in in_blocks(bits)), n - larger)
     return np.uint32(upper << 16 | lower).view(np.float32)
 
 
@@ -151,14 +148,10 @@ def _bucket_of(blocks: Iterator[npt.NDArray[np.integer[Any]]], n: int) -> tuple[
     return len(counts) - 1 - place, int(from_largest[place] - counts[::-1][place])
 
 
-def _blocks(array: npt.NDArray[_Number]) -> Iterator[npt.NDArray[_Number]]:
-    return (array[start : start + _BLOCK] for start in range(0, len(array), _BLOCK))
-
-
 def _difficulty_ranks(mse: npt.NDArray[np.float32], numbers: IndexArray, network_count: int) -> tuple[int, ...]:
     """By network number: its rank by the mean error of its patches, the largest first; ties by number."""
     errors, counts = np.zeros(network_count), np.zeros(network_count)
-    for block, networks in zip(_blocks(mse.reshape(-1)), _blocks(numbers.reshape(-1)), strict=True):
+    for block, networks in zip(in_blocks(mse.reshape(-1)), in_blocks(numbers.reshape(-1)), strict=True):
         errors += np.bincount(networks, weights=block, minlength=network_count)
         counts += np.bincount(networks, minlength=network_count)
     hardest_first = np.argsort(-errors / counts, kind="stable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from core.presets import TrainingSettings
+from core.encoding_settings import TrainingSettings
 from workers.errors import EncodingError
 
 

@@ -20,8 +20,8 @@ from workers.training.patches import TrainingPatches
 _ADAM_BETAS = (0.9, 0.999)
 """The paper prints beta2 = 0.009, a typing error: its published code takes Adam's default, 0.999."""
 _FULL_PRECISION_SHARE = 0.25
-"""Of the steps, at the end. bfloat16 rounds a smooth sky to visible steps, which the network learns to work around:
-wrongly for the float32 that it is run in."""
+"""The last quarter of the training steps goes without bfloat16. That type rounds a smooth sky to visible bands. A
+network learns to work around them, which is wrong for the float32 that it is run in later."""
 _COMPILE_FROM_STEPS = 5000
 """torch.compile takes half a minute; shorter runs don't win that back. On CPUs it gains too little at any length."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,8 @@ import numpy.typing as npt
 PatchNumbers = npt.NDArray[np.int64]
 """Flat numbers of patches in the video, frame * (rows * columns) + patch, ascending."""
 
+_Number = TypeVar("_Number", bound=np.generic)
 _BLOCK = 1 << 20
-"""Patches looked at together: what they need besides their result stays small."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +23,14 @@ class PatchSelection:
     numbers: PatchNumbers
     groups: npt.NDArray[np.uint8]
     """(N,): the group of each"""
+
+
+def in_blocks(patches: npt.NDArray[_Number]) -> Iterator[npt.NDArray[_Number]]:
+    """Views of an array over all patches of a video, a million patches each.
+
+    What is computed for one block at a time needs little memory besides its result.
+    """
+    return (patches[start : start + _BLOCK] for start in range(0, len(patches), _BLOCK))
 
 
 def fair_shares(wanted: Sequence[int], room: int) -> list[int]:
@@ -45,10 +54,10 @@ def even_sample(is_member: npt.NDArray[np.bool_], room: int) -> PatchNumbers:
     size = min(count, room)
     ranks = np.arange(size) * count // max(size, 1)
     numbers = np.empty(size, dtype=np.int64)
-    seen = 0
-    for start in range(0, len(is_member), _BLOCK):
-        members = np.flatnonzero(is_member[start : start + _BLOCK])
+    start = seen = 0
+    for block in in_blocks(is_member):
+        members = np.flatnonzero(block)
         first, last = np.searchsorted(ranks, (seen, seen + len(members)))
         numbers[first:last] = start + members[ranks[first:last] - seen]
-        seen += len(members)
+        start, seen = start + len(block), seen + len(members)
     return numbers

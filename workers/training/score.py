@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from models.general import GENERAL_NETWORK_HALO, load_general_network
 from stdo.bundle.geometry import FrameLayout
 from stdo.bundle.patch_index import AS_DECODED

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from core.presets import EncodingSettings, SharingName
+from core.encoding_settings import EncodingSettings, SharingName
 from models.general import load_general_network
 from models.registry import build_network
 from workers.training.joint_set import group_sizes, joint_set_counts, sample_joint_set

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from models.general import general_network_sha256
 from models.registry import find_architecture
 from models.weight_norm import add_weight_norm, fold_weight_norm
+from stdo.bundle.files import file_sha256
 from workers.base_stream.frame_pairs import VideoFiles
-from workers.file_hash import file_sha256
 from workers.progress import Progress
 from workers.training.checkpoints import Checkpoint
 from workers.training.device import device_name
@@ -60,8 +60,12 @@ def train(
     total = sum(run.steps for run in runs)
     done = sum(run.steps for run in runs if run.number in state.finished)
     say = _reporter(report, done=done, total=total)
+    waiting = [run for run in runs if run.number not in state.finished]
+    if not waiting:
+        # The worker before died after the last network, with nothing left to do but to hand them in.
+        return TrainedNetworks(networks=state.finished)
     patches = _gather(video, plan, settings, training_number, device, lambda: say(0))
-    for run in (run for run in runs if run.number not in state.finished):
+    for run in waiting:
         own = patches.of_groups(run.groups)
         say = _reporter(report, done=done, total=total)
         module = _trained_module(sharing, run, own, settings, state, device, say)

@@ -10,7 +10,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from models.registry import build_network
 from workers.training.tensor_files import put_under, read_tensors, under, write_tensors
 from workers.training.weight_rounding import Int8Weights, Precision, RoundedNetwork

@@ -9,7 +9,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from app.openapi.documentation import build_openapi
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from tests.app.live import LiveApi, live_api
 from tests.core.samples import sample_bundle
 from tests.deployments import Deployment

@@ -5,8 +5,8 @@ import re
 from app.http import problems
 from app.openapi.settings_tables import DOCUMENT, encoding_table, renewed, variables_table
 from core import errors
+from core.encoding_settings import EncodingSettings
 from core.errors import ErrorCategory, ServiceError
-from core.presets import EncodingSettings
 from core.settings import Settings
 
 # What only a command, a worker or a check of readiness meets.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from core.presets import PRESETS, EncodingSettings
+from core.encoding_settings import EncodingSettings
+from core.presets import PRESETS
 from tests.app.live import LiveApi
 
 

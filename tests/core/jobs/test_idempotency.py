@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from core.callers import LOCAL_CALLER, Caller
 from core.errors import IdempotencyKeyReusedError, RequestAnsweredMeanwhileError
 from core.jobs import idempotency, videos
-from core.jobs.idempotency import StoredAnswer, request_fingerprint
+from core.jobs.idempotency import request_fingerprint
 from core.tables import VideoRow
 from tests.core.samples import NOON
 from tests.deployments import Deployment
@@ -17,16 +17,15 @@ from tests.deployments import Deployment
 FINGERPRINT = request_fingerprint("POST", "/v1/videos", {"file": "a" * 64})
 
 
-def create_video(deployment: Deployment, key: str, fingerprint: str = FINGERPRINT) -> StoredAnswer:
+def create_video(deployment: Deployment, key: str, fingerprint: str = FINGERPRINT) -> str:
     """Upload a video as the API does."""
     with deployment.database.transaction() as session:
         row = videos.create(session, LOCAL_CALLER, file_name="a.mp4", byte_count=5, sha256="b" * 64, now=NOON)
-        answer = StoredAnswer(status=201, resource_id=row.id)
-        idempotency.remember(session, LOCAL_CALLER, key, fingerprint, answer, now=NOON)
-    return answer
+        idempotency.remember(session, LOCAL_CALLER, key, fingerprint, row.id, now=NOON)
+    return row.id
 
 
-def find(deployment: Deployment, key: str, fingerprint: str = FINGERPRINT) -> StoredAnswer | None:
+def find(deployment: Deployment, key: str, fingerprint: str = FINGERPRINT) -> str | None:
     with deployment.database.snapshot() as session:
         return idempotency.find(session, LOCAL_CALLER, key, fingerprint)
 
@@ -54,8 +53,7 @@ def test_tenants_have_keys_of_their_own(deployment: Deployment) -> None:
     stranger = Caller(tenant="stranger", api_key_id=None)
     with deployment.database.transaction() as session:
         assert idempotency.find(session, stranger, "one", "0" * 64) is None
-        answer = StoredAnswer(status=202, resource_id="0" * 32)
-        idempotency.remember(session, stranger, "one", "0" * 64, answer, now=NOON)
+        idempotency.remember(session, stranger, "one", "0" * 64, "0" * 32, now=NOON)
     assert find(deployment, "one") is not None
 
 
@@ -70,7 +68,7 @@ def test_of_requests_at_the_same_time_one_makes_something(deployment: Deployment
     count = 6
     together = Barrier(count)
 
-    def ask(_: int) -> StoredAnswer | None:
+    def ask(_: int) -> str | None:
         together.wait()
         try:
             return create_video(deployment, "one")

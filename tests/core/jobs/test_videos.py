@@ -233,6 +233,18 @@ class TestJobsOfAVideo:
         # A job keeps to what it has begun with.
         assert claim(database, running, "encode").inputs[0].prefix != held.output_prefix
 
+    def test_fail_where_a_newer_probe_refuses_what_an_older_one_accepted(self, deployment: Deployment) -> None:
+        database = deployment.database
+        video_id = probed_video(database)
+        make_probe_old(deployment, video_id)
+        job_id = new_job(database, video_id=video_id, seconds=1)
+
+        fail(database, claim(database, video_id, "probe", seconds=2), infrastructure=False)
+
+        video = load_video(deployment, video_id)
+        assert (video.state, video.source, video.refusal) == ("refused", None, REFUSAL)
+        assert load_job(database, job_id).state == "failed"
+
     def test_are_refused_with_the_video_unless_an_older_version_did(self, deployment: Deployment) -> None:
         database = deployment.database
         video_id = new_video(database)

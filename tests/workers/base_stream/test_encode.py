@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stdo.bundle.boxes import StreamRanges, read_stream_ranges
 from stdo.decoder.video_reader import decode_video
 from stdo.service.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
@@ -351,6 +352,23 @@ def test_sound_that_comes_late_leaves_a_fragment_for_each_segment(
     made = encode(source, out, segment_seconds=1)
     assert len(made.segments) == 6
     assert _loud_from(out) == pytest.approx(4, abs=0.06)
+
+
+@pytest.mark.parametrize(("clip", "times"), [("plain", 1), ("with_sound", 2)])
+def test_only_sound_is_a_reason_to_encode_again(
+    clips: ClipMaker, out: Path, monkeypatch: pytest.MonkeyPatch, clip: str, times: int
+) -> None:
+    """Fragments may be missing for another reason, which a second encode would meet again."""
+    asked = []
+
+    def without_fragments(path: Path) -> StreamRanges:
+        asked.append(path)
+        return replace(read_stream_ranges(path), fragments=())
+
+    monkeypatch.setattr("workers.base_stream.encode.read_stream_ranges", without_fragments)
+    with pytest.raises(FrameMismatchError, match="0 fragments where 1 segments were planned"):
+        encode(getattr(clips, clip), out)
+    assert len(asked) == times
 
 
 def test_a_single_frame(clips: ClipMaker, out: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.presets import EncodingSettings, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import resolve_settings
 from models.registry import build_network
 from stdo.bundle.bundle import open_bundle
 from stdo.networks.upscale import OnnxUpscaler

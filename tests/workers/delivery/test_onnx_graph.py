@@ -10,7 +10,8 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from core.presets import EncodingSettings, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import resolve_settings
 from models.registry import ARCHITECTURES, build_network
 from stdo.networks.onnx_profile import check_profile
 from workers.delivery.onnx_graph import OPSET, network_to_onnx

@@ -12,7 +12,7 @@ from stdo.bundle.manifest import Colour, Rational
 from stdo.service.resources import ProgressUnit, Stage
 from tests.clips import H264, LOSSLESS, ClipMaker, run_ffmpeg
 from tests.workers.sources import codes, probe, settings_of, silent
-from workers.errors import RefusedSourceError, VideoTooLargeError
+from workers.errors import RefusedSourceError, VideoTooLargeError, VideoTooLongError
 from workers.ffmpeg.program import FFmpeg
 from workers.source.probe import SourceInfo, SourceLimits, probe_source
 
@@ -169,12 +169,12 @@ def test_what_an_edit_list_cuts_off_is_not_there(clips: ClipMaker, tmp_path: Pat
 
 
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_avi_counts_chunks_empty_ones_included(clips: ClipMaker, b_frames: int) -> None:
+def test_avi_counts_packets_empty_ones_included(clips: ClipMaker, b_frames: int) -> None:
     """Every fifth frame was left out, and AVI has no other way to say so."""
     encoding = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", str(b_frames), "-c:a", "libmp3lame")
     info = probe(clips.make(f"dropped_{b_frames}.avi", *encoding, filters="select=mod(n\\,5)", sound=True))
     assert info.source.frame_count == 12
-    # Frames 1 to 14 of the picture; FFmpeg's writer puts up to two empty chunks before them.
+    # Frames 1 to 14 of the picture; FFmpeg's writer puts up to two empty packets before them.
     times = [int(time * 25) for time in info.frame_times()]
     assert times[0] == 0
     assert 13 <= times[-1] <= 15
@@ -331,6 +331,14 @@ def test_limits_hold(clips: ClipMaker, name: str) -> None:
     assert caught.value.type == kind
 
 
+def test_the_limit_of_the_duration_holds_for_times_made_anew(clips: ClipMaker, tmp_path: Path) -> None:
+    """The two halves of a spliced broadcast lie at the same times: only one after the other do they last too long."""
+    part = clips.make("part.ts", "-c:v", "mpeg2video", frames=5).read_bytes()
+    (tmp_path / "spliced.ts").write_bytes(part + part)
+    with pytest.raises(VideoTooLongError):
+        probe(tmp_path / "spliced.ts", max_duration_seconds=0.3)
+
+
 def test_the_limits_themselves_are_allowed(clips: ClipMaker) -> None:
     info = probe(clips.with_sound, max_frames=12, max_pixels_per_frame=96 * 80, max_streams=2, max_duration_seconds=0.5)
     assert info.source.frame_count == 12
@@ -388,7 +396,7 @@ def test_hdr_is_kept_where_codec_and_depth_carry_it(clips: ClipMaker, name: str,
     hdr, base_stream, kept = HDR_CHOICES[name]
     info = probe(clips.make("hdr.mkv", *LOSSLESS, filters=f"format=yuv420p10le,{tags}", frames=2))
     picture = info.picture(settings_of(hdr=hdr, base_stream=base_stream))
-    assert info.is_hdr
+    assert info.facts.tone_mapped is not None
     assert (picture.bit_depth, picture.colour.matrix) == ((10, "bt2020") if kept else (8, "bt709"))
     noted = {note.code for note in info.source_of(picture).input_normalisations}
     assert ("hdr_kept" in noted, "hdr_tone_mapped" in noted) == (kept, not kept)
@@ -403,5 +411,5 @@ def test_hdr_with_eight_bits_is_tone_mapped_unless_the_base_stream_gets_ten(clip
 def test_the_choice_of_hdr_says_nothing_about_sdr(clips: ClipMaker) -> None:
     info = probe(clips.plain)
     pictures = [info.picture(settings_of(hdr=hdr, base_stream={"codec": "hevc"})) for hdr in (None, "keep", "tone_map")]
-    assert not info.is_hdr
+    assert info.facts.tone_mapped is None
     assert pictures[0] == pictures[1] == pictures[2]

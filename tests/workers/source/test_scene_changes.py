@@ -32,6 +32,18 @@ def test_hard_cuts_are_found_in_any_pixel_format(clips: ClipMaker, pixel_format:
     assert found == [20, 41]
 
 
+def test_hard_cuts_are_found_in_rows_from_bottom_to_top(clips: ClipMaker) -> None:
+    """As uncompressed RGB lies in AVI files of Windows."""
+    clip = clips.make(
+        "bottom_up.avi",
+        *("-c:v", "rawvideo", "-pix_fmt", "bgr24", "-flipped_raw_rgb", "1"),
+        picture="color=gray",
+        frames=60,
+        filters=f"format=yuv420p,{CUTS.format(phase='gte(N,20)*3-gte(N,41)*5')}",
+    )
+    assert probe(clip).scene_changes.tolist() == [20, 41]
+
+
 def test_hard_cuts_are_found_after_compression(clips: ClipMaker) -> None:
     assert changes_of(clips, "compressed", "gte(N,20)*3-gte(N,41)*5", *H264) == [20, 41]
 

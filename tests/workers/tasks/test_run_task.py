@@ -138,6 +138,24 @@ class TestProbe:
         assert refusal is not None
         assert refusal.type == "video_too_long"
 
+    def test_leaves_nothing_of_a_video_that_is_deleted_meanwhile(
+        self, embedded_deployment: Deployment, embedded_worker: Worker, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        video_id = upload(embedded_deployment, clip)
+
+        def work(attempt: Attempt) -> PartResult:
+            make_outputs(attempt)
+            with embedded_deployment.database.transaction() as session:
+                prefixes = videos.remove(session, LOCAL_CALLER, video_id)
+                for prefix in prefixes:
+                    embedded_deployment.store.delete_prefix(prefix)
+            return Probed(source=SOURCE)
+
+        monkeypatch.setattr(tasks, "WORK_OF_PART", {"probe": work})
+        run_task(embedded_worker, part_id_of(embedded_deployment.database, video_id, "probe"))
+
+        assert embedded_deployment.store.list_prefix(f"videos/{video_id}/") == []
+
 
 class _Stub:
     """The work of all parts without any: each writes what it makes, and tells what it was given."""

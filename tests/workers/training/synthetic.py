@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from core.presets import EncodingSettings
+from core.encoding_settings import EncodingSettings
 from stdo.bundle.codecs import BitDepth
 from stdo.bundle.geometry import FrameLayout, base_size, make_patch_grid
 from stdo.bundle.manifest import Colour, Picture, Rational

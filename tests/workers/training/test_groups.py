@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from core.presets import resolve_settings
 from stdo.quality.psnr import FrameErrors
-from workers.training import groups
+from workers.training import patch_selection
 from workers.training.groups import GroupPlan, plan_groups, split_by_psnr, split_by_time
 from workers.training.joint_set import JointSetSizeError, group_sizes
 from workers.training.score import PatchScores
@@ -43,7 +43,7 @@ def sorted_split(mse: npt.NDArray[np.float32], group_count: int) -> npt.NDArray[
 )
 def test_groups_are_those_of_a_stable_sort(mse: npt.NDArray[np.float32], group_count: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(groups, "_BLOCK", block)
+        patched.setattr(patch_selection, "_BLOCK", block)
         assert np.array_equal(split_by_psnr(mse, group_count), sorted_split(mse, group_count))
 
 
@@ -80,9 +80,8 @@ def test_split_by_time_keeps_frames_whole_and_in_order() -> None:
 def test_the_method_decides_groups_networks_and_their_ranks(
     method: str, group_numbers: list[list[int]], networks: list[list[int]], ranks: tuple[int, ...]
 ) -> None:
-    settings = resolve_settings(
-        "fast", {"method": method} if method == "awdnn" else {"method": method, "groups": {"count": 3}}
-    )
+    groups = {} if method == "awdnn" else {"groups": {"count": 3}}
+    settings = resolve_settings("fast", {"method": method, **groups})
     plan = plan_groups(scores_of([[7, 6], [9, 8], [5, 4]]), settings)
     assert plan.group_of_patch.tolist() == group_numbers
     assert plan.numbers.tolist() == networks

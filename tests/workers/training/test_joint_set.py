@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.presets import TrainingSettings
+from core.encoding_settings import TrainingSettings
 from workers.training.joint_set import JointSetSizeError, joint_set_counts, sample_joint_set
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.presets import EncodingSettings, resolve_settings
+from core.encoding_settings import EncodingSettings
+from core.presets import resolve_settings
 from models.general import load_general_network
 from stdo.bundle.codecs import BitDepth
 from stdo.bundle.geometry import extract_patches, patch_boxes, peak

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from core.presets import EncodingSettings, SharingName, resolve_settings
+from core.encoding_settings import EncodingSettings, SharingName
+from core.presets import resolve_settings
 from workers.training.sharing import SHARINGS, Run, Training, sharing_of
 
 
@@ -22,8 +23,8 @@ def test_every_sharing_that_a_method_can_ask_for_is_there() -> None:
 
 @pytest.mark.parametrize(("method", "networks"), [("stdo", 3), ("jstdo", 1), ("nas", 3), ("awdnn", 1)])
 def test_a_method_makes_one_network_a_group_or_one_for_all(method: str, networks: int) -> None:
-    settings = settings_of(method=method, **({} if method == "awdnn" else {"groups": {"count": 3}}))
-    assert sharing_of(settings).network_count == networks
+    groups = {} if method == "awdnn" else {"groups": {"count": 3}}
+    assert sharing_of(settings_of(method=method, **groups)).network_count == networks
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import hashlib
 import tracemalloc
 from pathlib import Path
 
-from workers.file_hash import file_sha256
+from stdo.bundle.files import file_sha256
 
 
 def test_a_large_file_is_hashed_in_little_memory(tmp_path: Path) -> None:
