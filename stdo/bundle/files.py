@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from stdo.bundle.segments import ByteRange
 from stdo.errors import BundleNotFoundError, DamagedBundleError, MissingFileError, TransferError
 
 _TIMEOUT_SECONDS = 30.0
+_PAUSES_SECONDS = (0.5, 1.0, 2.0)
+"""Before a fetch whose connection broke off is tried once more: a film is thousands of requests."""
 
 
 class BundleFiles(Protocol):
@@ -127,8 +130,7 @@ class HttpFiles:
         with self._keeping(file):
             target = self._folder / file.sha256
             if not (target.is_file() and file_sha256(target) == file.sha256):
-                with self._get_file(file, None) as response:
-                    self._keep(response, file, _whole(file))
+                self._fetch(file, _whole(file))
             return target
 
     def verified_bytes(self, file: FileEntry, part: ByteRange) -> bytes:
@@ -136,7 +138,7 @@ class HttpFiles:
         with self._keeping(file):
             data = self._kept_bytes(file, part)
             if data is None:
-                self._fetch_part(file, part)
+                self._fetch(file, part)
                 data = self._kept_bytes(file, part)
             if data is None:
                 raise _damaged(file)
@@ -157,7 +159,20 @@ class HttpFiles:
             data = _read_part(whole, part)
         return data
 
-    def _fetch_part(self, file: FileEntry, part: ByteRange) -> None:
+    def _fetch(self, file: FileEntry, part: ByteRange) -> None:
+        """Fetch a part or a whole file, anew where the connection breaks off."""
+        for pause_seconds in _PAUSES_SECONDS:
+            try:
+                self._fetch_once(file, part)
+            except TransferError as error:
+                if not isinstance(error.__cause__, httpx.TransportError):
+                    raise
+                time.sleep(pause_seconds)
+            else:
+                return
+        self._fetch_once(file, part)
+
+    def _fetch_once(self, file: FileEntry, part: ByteRange) -> None:
         """Fetch the part alone, or the whole file from a server that doesn't serve parts."""
         is_whole = part == _whole(file)
         with self._get_file(file, None if is_whole else part) as response:

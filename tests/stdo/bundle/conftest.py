@@ -38,6 +38,8 @@ class Handler(SimpleHTTPRequestHandler):
     moved_to: str
     key: str | None
     ranges: bool
+    cuts: list[str]
+    """Paths whose next answer breaks off half way."""
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["Range"]))
@@ -70,6 +72,9 @@ class Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         self.sent.append(len(data))
         with suppress(ConnectionError):  # A reader hangs up on what is longer than promised.
+            if self.path in self.cuts:
+                self.cuts.remove(self.path)
+                data, self.close_connection = data[: len(data) // 2], True
             self.wfile.write(data)
 
     def log_message(self, format: str, *arguments: object) -> None:
@@ -80,7 +85,7 @@ class Site:
     """An HTTP server over a folder."""
 
     def __init__(self, root: Path) -> None:
-        state = {"asked": [], "sent": [], "keys": set(), "moved_to": "", "key": None, "ranges": True}
+        state = {"asked": [], "sent": [], "keys": set(), "moved_to": "", "key": None, "ranges": True, "cuts": []}
         handler = type("SiteHandler", (Handler,), state)
         self.handler: type[Handler] = handler
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(root)))

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import stdo
+from stdo.bundle import files
 from stdo.errors import BundleNotFoundError, DamagedBundleError, InvalidManifestError, TransferError
 from tests.stdo.bundle.conftest import Site, flip_a_bit, serving
 
@@ -66,6 +67,18 @@ def test_server_without_ranges_sends_each_file_once(site: Site, folder: Path) ->
         "/bundle/segments.bin",
         "/bundle/index.bin",
     ]
+
+
+def test_what_breaks_off_is_fetched_anew(site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    with stdo.open_bundle(f"{site.url}/bundle") as bundle:
+        site.handler.cuts += ["/bundle/base.mp4"] * 3 + ["/bundle/segments.bin"]
+        segment = bundle.segments[1]
+        part = segment.base_stream
+        assert bundle.segment_bytes(segment) == (folder / "base.mp4").read_bytes()[part.offset : part.end]
+        site.handler.cuts += ["/bundle/index.bin"] * 4
+        with pytest.raises(TransferError, match=r"index\.bin can't be fetched"):
+            bundle.numbers(segment)
 
 
 def test_temporary_folder_goes_with_a_bundle_that_nobody_closes(site: Site) -> None:
