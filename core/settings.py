@@ -90,8 +90,8 @@ class Settings(BaseSettings):
     device: str = "auto"
     """Where networks run: auto, cpu, cuda or cuda:<n>."""
     finish_queue: Literal["cpu", "gpu"] = "cpu"
-    """Workers of which queue finish a bundle. gpu measures it faster, and keeps a GPU from training meanwhile. Set it on
-    every worker: the one that ends a plan reads it."""
+    """Workers of which queue finish a bundle. gpu measures it faster, and keeps a GPU from training meanwhile. Set it
+    on every worker: the one that ends a plan reads it."""
     ffmpeg_path: Path | None = None
     """The ffmpeg program; the one that imageio-ffmpeg carries where left out."""
 
