@@ -166,6 +166,8 @@ class PartRow(Base):
     )
 
     id: Mapped[str] = mapped_column(Identifier, primary_key=True, default=new_id)
+    tenant: Mapped[str] = mapped_column(Word)
+    """Whose video it is."""
     kind: Mapped[PartKind]
     queue: Mapped[QueueName]
     video_id: Mapped[str] = mapped_column(Identifier, ForeignKey("videos.id", ondelete="CASCADE"))
@@ -211,6 +213,8 @@ class EventRow(Base):
     job_id: Mapped[str] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """Counts up within the job, from 1, without a gap."""
+    tenant: Mapped[str] = mapped_column(Word)
+    """Whose job it is."""
     type: Mapped[EventType]
     at: Mapped[datetime]
     state: Mapped[JobState]
@@ -230,6 +234,8 @@ class BundleRow(Base):
     __tablename__ = "bundles"
 
     job_id: Mapped[str] = mapped_column(Identifier, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Word)
+    """Whose job it is."""
     prefix: Mapped[str]
     """Where its files lie in the object store, with the slash at the end."""
     created_at: Mapped[datetime]

@@ -36,12 +36,13 @@ class BundleFile:
     sha256: str
 
 
-def add(session: Session, job_id: str, bundle: PublishedBundle, *, now: datetime) -> None:
+def add(session: Session, job: JobRow, bundle: PublishedBundle, *, now: datetime) -> None:
     """Make a bundle visible."""
     entries = (bundle.manifest_file, *bundle.manifest.all_files())
     session.add(
         BundleRow(
-            job_id=job_id,
+            job_id=job.id,
+            tenant=job.tenant,
             prefix=bundle.prefix,
             created_at=now,
             files=[entry.model_dump(include=set(FileEntry.model_fields)) for entry in entries],

@@ -34,6 +34,7 @@ def _add(session: Session, job: JobRow, type_: EventType, now: datetime, message
         EventRow(
             job_id=job.id,
             number=job.last_event,
+            tenant=job.tenant,
             type=type_,
             at=now,
             state=job.state,

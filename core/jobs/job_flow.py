@@ -43,7 +43,7 @@ def start(session: Session, job: JobRow, video: VideoRow, *, now: datetime) -> N
     events.add_state_event(session, job, now=now)
     for definition in JOB_PARTS:
         if definition.added_by is None:
-            leases.add_part(session, definition, video_id=job.video_id, job_id=job.id, now=now)
+            leases.add_part(session, definition, tenant=job.tenant, video_id=job.video_id, job_id=job.id, now=now)
     if is_probed(video):
         job.probe_prefix = video.probe_prefix
     elif not leases.has_unfinished_probe(session, video.id):
@@ -53,7 +53,7 @@ def start(session: Session, job: JobRow, video: VideoRow, *, now: datetime) -> N
 
 def add_probe(session: Session, video: VideoRow, *, now: datetime) -> None:
     """Have a video probed."""
-    part = leases.add_part(session, PART_KINDS["probe"], video_id=video.id, job_id=None, now=now)
+    part = leases.add_part(session, PART_KINDS["probe"], tenant=video.tenant, video_id=video.id, job_id=None, now=now)
     leases.queue_part(session, part, now=now)
 
 
@@ -107,7 +107,7 @@ def record_success(
     if isinstance(result, Planned):
         _add_parts_after(session, job, part.kind, result.training_count, queues, now)
     elif isinstance(result, Finished):
-        bundles.add(session, job.id, result.bundle, now=now)
+        bundles.add(session, job, result.bundle, now=now)
     parts = leases.parts_of_job(session, job.id)
     if all(each.state == "succeeded" for each in parts):
         _move(session, job, "succeeded", now=now)
@@ -134,6 +134,7 @@ def _add_parts_after(
             leases.add_part(
                 session,
                 definition,
+                tenant=job.tenant,
                 video_id=job.video_id,
                 job_id=job.id,
                 queue=queues.get(definition.kind),

@@ -35,6 +35,7 @@ def add_part(
     session: Session,
     definition: PartDefinition,
     *,
+    tenant: str,
     video_id: str,
     job_id: str | None,
     queue: QueueName | None = None,
@@ -52,6 +53,7 @@ def add_part(
     numbers = training_numbers if training_number is None else (training_number,)
     part = PartRow(
         id=new_id(),
+        tenant=tenant,
         kind=definition.kind,
         queue=queue or definition.queue,
         video_id=video_id,

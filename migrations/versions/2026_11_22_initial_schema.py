@@ -88,6 +88,7 @@ def upgrade() -> None:
 
     op.create_table('bundles',
     sa.Column('job_id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('prefix', sa.Text(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('files', sa.JSON(none_as_null=True), nullable=False),
@@ -99,6 +100,7 @@ def upgrade() -> None:
     op.create_table('events',
     sa.Column('job_id', sa.String(length=32), nullable=False),
     sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('type', sa.String(length=32), nullable=False),
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('state', sa.String(length=32), nullable=False),
@@ -115,6 +117,7 @@ def upgrade() -> None:
     )
     op.create_table('parts',
     sa.Column('id', sa.String(length=32), nullable=False),
+    sa.Column('tenant', sa.String(length=32), nullable=False),
     sa.Column('kind', sa.String(length=32), nullable=False),
     sa.Column('queue', sa.String(length=32), nullable=False),
     sa.Column('video_id', sa.String(length=32), nullable=False),

@@ -95,7 +95,9 @@ class TestTransaction:
         def create_and_fail() -> None:
             with recorder.database.transaction() as session:
                 video = videos.create(session, LOCAL_CALLER, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=NOON)
-                leases.add_part(session, PART_KINDS["encode"], video_id=video.id, job_id="no such job", now=NOON)
+                encode = PART_KINDS["encode"]
+                ids = {"video_id": video.id, "job_id": "no such job"}
+                leases.add_part(session, encode, tenant=video.tenant, **ids, now=NOON)
 
         with pytest.raises(IntegrityError):
             create_and_fail()

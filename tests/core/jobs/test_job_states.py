@@ -4,13 +4,16 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from sqlalchemy import select
 
-from core.callers import LOCAL_CALLER
+from core.callers import LOCAL_CALLER, Caller
 from core.errors import JobFinishedError, JobNotFoundError, LeaseLostError
-from core.jobs import events, job_flow, job_states, jobs
+from core.jobs import events, job_flow, job_states, jobs, videos
 from core.jobs.claims import Claim, Finished, Heartbeat, Input, Made, Planned, Probed
 from core.jobs.part_kinds import chosen_queues
 from core.jobs.progress import StageReport
+from core.presets import resolve_settings
+from core.tables import BundleRow, EventRow, PartRow
 from stdo.service.resources import TERMINAL_JOB_STATES
 from tests.core.samples import (
     CRASH,
@@ -78,6 +81,23 @@ class TestLife:
         states = ["queued", "encoding", "planning", "training", "finishing", "succeeded"]
         assert [event.state for event in history] == states
         assert [event.id for event in history] == [1, 2, 3, 4, 5, 6]
+
+    def test_all_its_rows_belong_to_the_tenant_of_the_job(self, deployment: Deployment) -> None:
+        database = deployment.database
+        acme = Caller(tenant="acme", api_key_id=None)
+        with database.transaction() as session:
+            video = videos.create(session, acme, file_name="a.mp4", byte_count=1, sha256="a" * 64, now=after(0))
+            settings = resolve_settings("fast", {})
+            job_id = jobs.create(session, acme, video_id=video.id, preset="fast", settings=settings, now=after(0)).id
+            video_id = video.id
+        succeed(database, claim(database, video_id, "probe"), Probed(source=SOURCE))
+        succeed(database, claim(database, job_id, "encode"), Made())
+        succeed(database, claim(database, job_id, "plan"), Planned(training_count=1))
+        succeed(database, claim(database, job_id, "train", 0), Made())
+        succeed(database, claim(database, job_id, "finish"), Finished(bundle=sample_bundle(job_id)))
+        with database.snapshot() as session:
+            for row, count in ((PartRow, 5), (EventRow, 6), (BundleRow, 1)):
+                assert session.scalars(select(row.tenant)).all() == ["acme"] * count
 
     def test_a_plan_without_trainings_leads_to_the_finish(self, deployment: Deployment) -> None:
         job_id = training_job(deployment.database, training_count=0)
